@@ -1,0 +1,31 @@
+# Everything a developer repeats. `make run` and `make test` set themselves up on a fresh machine.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test check bench clean
+
+run: $(READY)  ## the main job, offline: bundled sentences and models → runs/sentences
+	$(BIN)/multicsr run -o runs/bundled
+
+test: $(READY)  ## all tests
+	$(BIN)/pytest -q
+
+check: $(READY)  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## what contrast does to copies, and how fast the engine is
+	$(BIN)/python -m benchmarks.copies
+	$(BIN)/python -m benchmarks.generation
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,1 @@
+"""The generator and judge agents: LangChain Runnables with Pydantic in and out."""

@@ -1,0 +1,326 @@
+"""Language models of the transformers library, causal and encoder-decoder, decoded in batches of two-stream rows."""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from multicsr.backends.transformers_decoding import Detokenizer, choose, contrastive_scores, cut
+from multicsr.backends.transformers_loading import Checkpoint, load_checkpoint
+from multicsr.backends.transformers_streams import common_prefix, open_streams
+from multicsr.errors import ModelError
+from multicsr.schemas import (
+    Capability,
+    Completion,
+    ContrastRequest,
+    GenerateRequest,
+    ModelInfo,
+    RequestFailure,
+    ScoreRequest,
+    TokenLogProbs,
+)
+
+Ids = tuple[int, ...]
+NOT_FINITE = "the model's logits are not finite"
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """A request to decode, with the tokens of its prompt and, where ω > 0, of the opposite one."""
+
+    index: int
+    request: GenerateRequest
+    prompts: tuple[Ids, ...]
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Longest first, so memory runs out at once if ever; requests with the same prompts next to each other."""
+        return -max(map(len, self.prompts)), sorted(self.prompts), self.index
+
+    @property
+    def omega(self) -> float:
+        return self.request.omega if isinstance(self.request, ContrastRequest) else 0.0
+
+    @property
+    def plausibility(self) -> float:
+        return self.request.plausibility if isinstance(self.request, ContrastRequest) else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A continuation to score: what stands before it, and its tokens."""
+
+    request: int
+    position: int
+    context: Ids
+    target: Ids
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Longest first; continuations of the same prompt next to each other."""
+        return -len(self.context) - len(self.target), self.context, self.request, self.position
+
+
+_Item = TypeVar("_Item", _Row, _Pair)
+_Answer = TypeVar("_Answer")
+
+
+class _Output:
+    """What a row has written so far."""
+
+    def __init__(self, row: _Row, detokenizer: Detokenizer) -> None:
+        self.row = row
+        self._detokenizer = detokenizer
+        self._stop = tuple(string for string in row.request.sampling.stop if string)
+        self._end_tokens = detokenizer.end_tokens(self._stop)
+        self._ids: list[int] = []
+        self._ended = False
+        self._failure = ""
+        # Of the generators at hand, only this one promises the same numbers in every later version.
+        self._random = random.Random(row.request.seed)  # noqa: S311
+
+    @property
+    def done(self) -> bool:
+        return self._ended or bool(self._failure) or len(self._ids) >= self.row.request.sampling.max_tokens
+
+    def draw(self) -> float:
+        """A uniform number in [0, 1) for the next token, where one is sampled."""
+        return self._random.random() if self.row.request.sampling.temperature else 0.0
+
+    def append(self, token: int, *, finite: bool) -> None:
+        if not finite:
+            self._failure = NOT_FINITE
+        elif token in self._end_tokens:
+            self._ended = True
+        else:
+            self._ids.append(token)
+            self._ended = self._detokenizer.stopped(self._ids, self._stop)
+
+    def answer(self) -> Completion | RequestFailure:
+        if self._failure:
+            return RequestFailure(index=self.row.index, reason=self._failure)
+        text = self._detokenizer.text(self._ids)
+        before = cut(text, self._stop)
+        return Completion(
+            index=self.row.index,
+            text=text if before is None else before,
+            tokens=len(self._ids),
+            finish="stop" if self._ended else "length",
+        )
+
+
+class TransformersModel:
+    """A causal or encoder-decoder model behind the `LanguageModel` protocol.
+
+    Decoding: s = l − ω·l̂ over the plausible tokens (design 1; `contrastive_scores`), with both streams of up to
+    `batch_size` requests in one forward pass, a key/value cache, and rows leaving the batch as they finish. A
+    completion's text ends before the first stop string and is otherwise as decoded, not stripped; its `tokens` count
+    what was generated, without an end-of-sequence token.
+
+    Args:
+        checkpoint: the loaded model.
+        spec: what the user typed.
+        batch_size: requests in one batch; halved when the device's memory does not hold them.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, spec: str, batch_size: int = 64) -> None:
+        self._checkpoint: Checkpoint | None = checkpoint
+        self._spec = spec
+        self._batch_size = batch_size
+
+    @classmethod
+    def load(cls, name: str, *, spec: str, device: str = "auto") -> TransformersModel:
+        """Loads a Hub id, a folder or a GGUF file; see `load_checkpoint` for device, numeric type and errors."""
+        return cls(load_checkpoint(name, device), spec=spec)
+
+    @property
+    def info(self) -> ModelInfo:
+        loaded = self._loaded
+        return ModelInfo(
+            spec=self._spec,
+            backend="transformers",
+            fingerprint=loaded.fingerprint,
+            capabilities=frozenset(Capability),
+            details={
+                "architecture": type(loaded.model).__name__,
+                "parameters": f"{loaded.model.num_parameters():,}",
+                "dtype": str(loaded.model.dtype).removeprefix("torch."),
+                "device": str(loaded.model.device),
+            },
+        )
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
+        """Continues each prompt; answers come as they finish."""
+        return self._complete(requests)
+
+    def contrast(self, requests: Sequence[ContrastRequest]) -> Iterator[Completion | RequestFailure]:
+        """Continues each prompt against its opposite; answers come as they finish."""
+        return self._complete(requests)
+
+    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[TokenLogProbs | RequestFailure]:
+        """Natural-log probabilities of the tokens of each continuation, given its prompt.
+
+        For a causal model prompt and continuation are tokenised together, since a tokenizer may join them across the
+        border; scored is what follows the tokens that the prompt shares with all of its continuations so tokenised.
+        For an encoder-decoder model the continuation is what the decoder writes, without its end-of-sequence token.
+        """
+        pairs: list[_Pair] = []
+        for index, request in enumerate(requests):
+            own = [_Pair(index, n, *ids) for n, ids in enumerate(self._contexts_and_targets(request))]
+            needs = [self._lengths(pair.context, len(pair.target)) for pair in own]
+            if problem := self._problem([pair.context for pair in own], max(map(max, needs), default=0)):
+                yield RequestFailure(index=index, reason=problem)
+            elif own:
+                pairs += own
+            else:
+                yield TokenLogProbs(index=index, log_probs=())
+        found: dict[int, dict[int, tuple[float, ...]]] = {}
+        for pair, values in self._in_batches(pairs, self._log_probs):
+            answers = found.setdefault(pair.request, {})
+            answers[pair.position] = values
+            if len(answers) == len(requests[pair.request].continuations):
+                yield _scores(pair.request, [answers[n] for n in sorted(answers)])
+
+    def close(self) -> None:
+        """Frees the model; it cannot be used afterwards."""
+        self._checkpoint = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _loaded(self) -> Checkpoint:
+        if self._checkpoint is None:
+            raise ModelError(f"{self._spec}: the model is closed")
+        return self._checkpoint
+
+    # --- tokens ------------------------------------------------------------------------------------------------------
+
+    def _encode(self, text: str) -> Ids:
+        return tuple(self._loaded.tokenizer(text).input_ids)
+
+    def _contexts_and_targets(self, request: ScoreRequest) -> list[tuple[Ids, Ids]]:
+        prompt = self._encode(request.prompt)
+        if self._loaded.encoder_decoder:
+            tokenizer = self._loaded.tokenizer
+            targets = [tuple(tokenizer(text_target=text).input_ids) for text in request.continuations]
+            return [(prompt, ids[:-1] if ids[-1:] == (tokenizer.eos_token_id,) else ids) for ids in targets]
+        wholes = [self._encode(request.prompt + text) for text in request.continuations]
+        shared = min((common_prefix(prompt, whole) for whole in wholes), default=0)
+        return [(whole[:shared], whole[shared:]) for whole in wholes]
+
+    def _lengths(self, prompt: Ids, more: int) -> tuple[int, ...]:
+        """Lengths of the sequences that the model sees for a prompt and `more` tokens after it."""
+        return (len(prompt), 1 + more) if self._loaded.encoder_decoder else (len(prompt) + more,)
+
+    def _problem(self, prompts: Sequence[Ids], need: int) -> str:
+        """Why a request cannot be answered, or an empty string."""
+        if not all(prompts):
+            return "an empty prompt"
+        limit = self._loaded.context
+        if limit is not None and need > limit:
+            return f"prompt and answer need {need} tokens, the model's context has {limit}"
+        return ""
+
+    # --- batches -----------------------------------------------------------------------------------------------------
+
+    def _complete(self, requests: Sequence[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
+        rows: list[_Row] = []
+        for index, request in enumerate(requests):
+            texts = [request.prompt]
+            if isinstance(request, ContrastRequest) and request.omega > 0:
+                texts.append(request.opposite)
+            row = _Row(index, request, tuple(self._encode(text) for text in texts))
+            need = max(max(self._lengths(prompt, request.sampling.max_tokens)) for prompt in row.prompts)
+            if problem := self._problem(row.prompts, need):
+                yield RequestFailure(index=index, reason=problem)
+            else:
+                rows.append(row)
+        for _, answer in self._in_batches(rows, self._decode):
+            yield answer
+
+    def _in_batches(
+        self, items: Sequence[_Item], work: Callable[[list[_Item]], Iterator[tuple[_Item, _Answer]]]
+    ) -> Iterator[tuple[_Item, _Answer]]:
+        """Every item with its answer. Where memory runs out, what has none yet is tried again in smaller batches."""
+        waiting = sorted(items, key=lambda item: item.order)
+        while waiting:
+            batch, waiting = waiting[: self._batch_size], waiting[self._batch_size :]
+            answered = set()
+            try:
+                for item, answer in work(batch):
+                    answered.add(item)
+                    yield item, answer
+            except torch.cuda.OutOfMemoryError as error:
+                if len(batch) == 1:
+                    raise ModelError(
+                        f"{self._spec}: the device's memory does not hold one sentence; use a smaller model or the cpu"
+                    ) from error
+                self._batch_size = len(batch) // 2
+            waiting = [item for item in batch if item not in answered] + waiting
+
+    def _decode(self, rows: list[_Row]) -> Iterator[tuple[_Row, Completion | RequestFailure]]:
+        detokenizer = Detokenizer(self._loaded.tokenizer, self._loaded.end_tokens)
+        live = [_Output(row, detokenizer) for row in rows]
+        owners = _owners(live)
+        streams = open_streams(self._loaded.model)
+        logits = streams.start([live[owner].row.prompts[n >= len(live)] for n, owner in enumerate(owners)])
+        while True:
+            tokens, finite = _next_tokens(live, owners, logits)
+            for output, token, good in zip(live, tokens, finite, strict=True):
+                output.append(token, finite=good)
+            yield from ((output.row, output.answer()) for output in live if output.done)
+            keep = [n for n, owner in enumerate(owners) if not live[owner].done]
+            if not keep:
+                return
+            logits = streams.step(keep, [tokens[owners[n]] for n in keep])
+            live = [output for output in live if not output.done]
+            owners = _owners(live)
+
+    def _log_probs(self, pairs: list[_Pair]) -> Iterator[tuple[_Pair, tuple[float, ...]]]:
+        streams = open_streams(self._loaded.model)
+        answers = streams.score([pair.context for pair in pairs], [pair.target for pair in pairs])
+        yield from zip(pairs, map(tuple, answers), strict=True)
+
+
+def _owners(live: Sequence[_Output]) -> list[int]:
+    """Which output each stream of a batch serves: first the intended streams, then the opposite ones."""
+    return [*range(len(live)), *(n for n, output in enumerate(live) if len(output.row.prompts) > 1)]
+
+
+def _next_tokens(live: Sequence[_Output], owners: Sequence[int], logits: Tensor) -> tuple[list[int], list[bool]]:
+    """A token for each of B outputs from the logits [S, V] of their streams, and whether those are finite."""
+    intended = logits[: len(live)]
+    contrasted = torch.tensor(owners[len(live) :], dtype=torch.long, device=logits.device)
+    opposite = torch.zeros_like(intended).index_copy_(0, contrasted, logits[len(live) :])
+    omega = torch.tensor([output.row.omega for output in live], device=logits.device)
+    plausibility = torch.tensor([output.row.plausibility for output in live], device=logits.device)
+    sampling = [output.row.request.sampling for output in live]
+    tokens = choose(
+        contrastive_scores(intended, opposite, omega, plausibility),
+        [each.temperature for each in sampling],
+        [each.top_p for each in sampling],
+        [output.draw() for output in live],
+    )
+    # Tokens that a model never writes may have −inf; the largest logit shows infinity and NaN wherever they stand.
+    finite: list[bool] = (intended.amax(-1) + opposite.amax(-1)).isfinite().tolist()
+    return tokens, finite
+
+
+def _scores(index: int, log_probs: Sequence[tuple[float, ...]]) -> TokenLogProbs | RequestFailure:
+    if not all(map(math.isfinite, (value for values in log_probs for value in values))):
+        return RequestFailure(index=index, reason=NOT_FINITE)
+    return TokenLogProbs(index=index, log_probs=tuple(log_probs))

@@ -1,0 +1,263 @@
+"""Loads a language model of the transformers library and identifies exactly what was loaded.
+
+Nothing from a model's repository is executed: no remote code, and no pickled weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.utils import cached_file
+from transformers.utils import logging as transformers_logging
+
+from multicsr.errors import ModelError
+from multicsr.schemas import content_hash
+
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+CONFIG_FILES = ("config.json", "generation_config.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+GGUF_PACKAGES = ("gguf", "accelerate")
+
+BF16_CAPABILITY = (8, 0)
+"""The CUDA compute capability from which on bfloat16 is computed, not emulated."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model.
+
+    Attributes:
+        model: a `PreTrainedModel` with a language-modelling head, in evaluation mode on its device.
+        tokenizer: its `PreTrainedTokenizerBase`.
+        fingerprint: hash of weights, configuration, tokenizer and numeric type.
+    """
+
+    model: Any
+    tokenizer: Any
+    fingerprint: str
+
+    @property
+    def encoder_decoder(self) -> bool:
+        return bool(self.model.config.is_encoder_decoder)
+
+    @property
+    def context(self) -> int | None:
+        """The longest sequence in tokens, where the architecture has a limit."""
+        return getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end any completion."""
+        eos = self.model.generation_config.eos_token_id
+        if eos is None:
+            eos = self.tokenizer.eos_token_id
+        return frozenset([] if eos is None else [eos] if isinstance(eos, int) else eos)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a model's files are.
+
+    Attributes:
+        name: what `from_pretrained` takes: a Hub id or a folder.
+        folder: where the files are on this machine; for a Hub id, the snapshot of one commit.
+        options: what else `from_pretrained` needs: the GGUF file's name, or the commit.
+    """
+
+    name: str
+    folder: Path
+    options: dict[str, str]
+
+    @property
+    def gguf(self) -> Path | None:
+        file = self.options.get("gguf_file")
+        return self.folder / file if file else None
+
+
+def load_checkpoint(name: str, device: str = "auto") -> Checkpoint:
+    """Loads a causal or encoder-decoder language model and its tokenizer.
+
+    Args:
+        name: a Hub id, a folder, or a GGUF file, whose weights are dequantised.
+        device: `auto` (CUDA where there is one), or what PyTorch calls it. The numeric type follows: bfloat16 on a
+            CUDA device that computes it, float32 elsewhere.
+
+    Raises:
+        ModelError: naming the model, what is wrong with it and the fix.
+    """
+    where = _device(device)
+    half = where.type == "cuda" and torch.cuda.get_device_capability(where) >= BF16_CAPABILITY
+    dtype = torch.bfloat16 if half else torch.float32
+    with _quiet(local=Path(name).expanduser().exists()):
+        source = _find(name)
+        with _explained(name, "its configuration cannot be read"):
+            config = AutoConfig.from_pretrained(source.name, trust_remote_code=False, **source.options)
+        _check_kind(name, config)
+        with _explained(name, "no tokenizer can be loaded from it; it needs a tokenizer.json beside the weights"):
+            tokenizer = AutoTokenizer.from_pretrained(source.name, trust_remote_code=False, **source.options)
+        model = _load_model(name, source, config, dtype)
+    fingerprint = content_hash("transformers", str(dtype), _file_hashes(name, source, tokenizer))
+    with _explained(name, f"it does not fit on device {where}; use a smaller model or device cpu"):
+        model.to(where)
+    return Checkpoint(model.eval(), tokenizer, fingerprint)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).partition("\n")[0]
+        raise ModelError(f"device {name}: not usable on this machine ({first}); use auto or cpu") from error
+    return device
+
+
+def _find(name: str) -> _Source:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        _check_folder(name, path)
+        return _Source(str(path), path, {})
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise ModelError(f"{name}: a model is a folder, a .gguf file or a Hub id, and this file is none of them")
+        absent = [package for package in GGUF_PACKAGES if find_spec(package) is None]
+        if absent:
+            raise ModelError(
+                f"{name}: transformers reads GGUF files with more packages: pip install {' '.join(absent)}"
+            )
+        return _Source(str(path.parent), path.parent, {"gguf_file": path.name})
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.suffix.lower() == ".gguf":
+        raise ModelError(f"{name}: no such file or folder")
+    problem = (
+        "it is neither a folder here nor a model that the Hugging Face Hub gives us; check the name, the network, and "
+        "for a gated model the login (`hf auth login`), or give the path of a local folder"
+    )
+    with _explained(name, problem):
+        folder = Path(cached_file(name, CONFIG_FILES[0])).parent
+    # All further files come from the commit that this one came from.
+    return _Source(name, folder, {"revision": folder.name})
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    if not (folder / CONFIG_FILES[0]).is_file():
+        ggufs = sorted(folder.glob("*.gguf"))
+        fix = f"name the file: {ggufs[0]}" if ggufs else "is it a model that save_pretrained() wrote?"
+        raise ModelError(f"{name}: the folder has no {CONFIG_FILES[0]}; {fix}")
+    if any((folder / file).is_file() for file in (WEIGHTS, WEIGHTS_INDEX)):
+        return
+    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    if pickles:
+        raise ModelError(
+            f"{name}: the folder has only pickled weights ({pickles[0]}), which can run code when they are loaded; "
+            "convert them to safetensors where you trust them, with save_pretrained() of transformers"
+        )
+    raise ModelError(f"{name}: the folder has neither {WEIGHTS} nor {WEIGHTS_INDEX}")
+
+
+def _check_kind(name: str, config: Any) -> None:
+    # AutoModelForCausalLM would load a masked language model too, and let each token see the ones after it.
+    masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not config.is_encoder_decoder
+    if masked and not getattr(config, "is_decoder", False):
+        raise ModelError(
+            f"{name}: {config.model_type} is an encoder, not a language model that writes text; use a causal or an "
+            "encoder-decoder model"
+        )
+
+
+def _load_model(name: str, source: _Source, config: Any, dtype: torch.dtype) -> Any:
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    options: dict[str, Any] = {_dtype_option(): dtype, **source.options}
+    if source.gguf is None:
+        options["use_safetensors"] = True
+    elif config_class := getattr(transformers, "GgufConfig", None):
+        options["quantization_config"] = config_class(dequantize=True)  # newer versions may keep the blocks packed
+    problem = (
+        "it cannot be loaded as a causal or encoder-decoder language model with safetensors weights; use another model"
+    )
+    with _explained(name, problem):
+        model, report = auto.from_pretrained(
+            source.name, config=config, trust_remote_code=False, output_loading_info=True, **options
+        )
+    missing = sorted(set(report["missing_keys"]) & {key for key, _ in model.named_parameters()})
+    if missing:
+        raise ModelError(
+            f"{name}: the weights lack {missing[0]} and so are no whole language model; use a checkpoint saved with "
+            "its language-modelling head"
+        )
+    if config.is_encoder_decoder and model.generation_config.decoder_start_token_id is None:
+        raise ModelError(f"{name}: set decoder_start_token_id in its generation_config.json; decoding starts with it")
+    return model
+
+
+def _dtype_option() -> str:
+    """`torch_dtype` was renamed in transformers 4.56."""
+    major, minor, *_ = transformers.__version__.split(".")
+    return "dtype" if (int(major), int(minor)) >= (4, 56) else "torch_dtype"
+
+
+def _file_hashes(name: str, source: _Source, tokenizer: Any) -> dict[str, str]:
+    """SHA-256 of every file that decides what the model writes, by its role or name."""
+    if source.gguf is not None:
+        return {"gguf": _sha256(source.gguf)}
+    weights = {WEIGHTS}
+    if not (source.folder / WEIGHTS).is_file():  # the order in which transformers looks for them
+        index = json.loads((source.folder / WEIGHTS_INDEX).read_text("utf-8"))
+        weights = set(index["weight_map"].values())
+    vocabulary = {*TOKENIZER_FILES, *tokenizer.vocab_files_names.values()}
+    present = {file for file in vocabulary if (source.folder / file).is_file()}
+    if not present:
+        raise ModelError(f"{name}: no tokenizer found; it needs a tokenizer.json beside the weights")
+    present |= {file for file in CONFIG_FILES if (source.folder / file).is_file()}
+    return {file: _sha256(source.folder / file) for file in sorted(present | weights)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _explained(name: str, problem: str) -> Iterator[None]:
+    """Turns what the libraries raise into one line for the user: model, problem and fix, first line of the cause."""
+    try:
+        yield
+    except ImportError as error:
+        raise ModelError(f"{name}: loading it needs a package that is not installed: {_first_line(error)}") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{name}: {problem} ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
+
+
+@contextmanager
+def _quiet(*, local: bool) -> Iterator[None]:
+    """Keeps the library's remarks off the terminal, and its progress bars where nothing is downloaded."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = local and transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    if bars:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

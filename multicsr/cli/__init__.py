@@ -1,0 +1,86 @@
+"""The command line: a group that loads a command's module only when the command is used."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from multicsr import __version__
+
+# Kept here, and not read from the modules, so that --help imports none of them (a test compares the two).
+COMMANDS = {
+    "run": "Makes a better sentence encoder from unlabelled sentences.",
+    "generate": "Stage 1: writes a pair for every sentence that lacks one.",
+    "judge": "Stage 2: gives every pair a similarity from 0 to 5.",
+    "filter": "Decides about every sentence from stored pairs and scores.",
+    "train": "Stage 3: trains the encoder on the accepted triplets.",
+    "evaluate": "Measures the encoder before and after training.",
+    "report": "Writes the run's report.html.",
+    "explain": "Tells the whole story of one sentence.",
+    "init": "Writes a commented configuration file.",
+    "plugins": "Lists filters and judges.",
+    "prompts": "Lists and shows prompt templates.",
+    "models": "Lists the models that can be used here.",
+    "doctor": "Checks the installation.",
+}
+
+
+class LazyGroup(click.Group):
+    """Commands by name; `multicsr.cli.NAME` defines `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"multicsr.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f"; did you mean `{near[0]}`?" if near else "; `multicsr --help` lists the commands"
+            raise click.UsageError(f"no command {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="multicsr")
+def cli() -> None:
+    """Sentence encoders from unlabelled text.
+
+    A language model writes pairs, contrast and judges refine them, a masked contrastive loss trains.
+    `multicsr run` does it all, offline, on bundled sentences and models.
+    """
+
+
+def main() -> None:
+    """Entry point: errors become one clear message and an exit code (1 failed, 2 usage, 130 interrupted)."""
+    from multicsr.errors import MulticsrError
+
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except MulticsrError as error:
+        for line in str(error).splitlines():
+            click.secho(f"error: {line}" if not line.startswith("  ") else line, err=True, fg="red")
+        code = error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has left
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,27 @@
+"""`multicsr generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from multicsr.cli.options import changed, run_argument, settings
+
+
+@click.command(short_help="Stage 1: writes a pair for every sentence that lacks one.")
+@run_argument
+@settings("generate")
+@click.option("-q", "--quiet", is_flag=True, help="Print warnings and the result only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(folder: Path, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Stage 1: writes a pair for every sentence that lacks one.
+
+    RUN is a run folder. It does the attempt that is due: the first for sentences
+    without a pair, the next for those that the filters sent back.
+    """
+    from multicsr.cli.session import stage_command
+    from multicsr.pipeline import generate_due
+
+    stage_command(folder, changed(given), generate_due, quiet=quiet, as_json=as_json)

@@ -1,0 +1,102 @@
+"""Options that several commands share, and how they become a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from multicsr.config import Config, load_config, parse_value
+from multicsr.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# option → (configuration key, help); values are checked by the configuration, so that every wrong one is reported.
+SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
+    "generate": {
+        "--llm": ("generate.llm", "Language model: `bundled`, a GGUF file, or hf:NAME."),
+        "--omega": ("generate.omega", "ω ≥ 0, weight of the opposite instruction; 0 is plain prompting."),
+    },
+    "judge": {
+        "--judge": ("judge.name", "Judge (see `multicsr plugins list`)."),
+        "--judge-llm": ("judge.llm", "The judge's language model; by default the generator's."),
+    },
+    "filter": {
+        "--alpha": ("filters.curation.alpha", "α: least similarity of sentence and positive, 0 to 5."),
+        "--beta": ("filters.curation.beta", "β: greatest similarity of sentence and hard negative, 0 to 5."),
+        "--gamma": ("filters.curation.gamma", "γ: least difference of the two."),
+    },
+    "train": {
+        "--encoder": ("train.encoder", "Base encoder: `bundled`, a Hub id or a folder."),
+        "--phi": ("train.phi", "φ: in-batch negatives the teacher finds more similar are masked."),
+        "--epochs": ("train.epochs", "Passes over the triplets."),
+        "--batch-size": ("train.batch_size", "Triplets in a batch."),
+        "--learning-rate": ("train.learning_rate", "Peak learning rate."),
+        "--dev": ("train.dev", "TSV that chooses the best checkpoint."),
+    },
+    "evaluate": {
+        "--sts-dir": ("evaluate.sts_dir", "Folder of TSV files with sentence1, sentence2, score."),
+    },
+}
+METAVARS = {"llm": "MODEL", "judge_llm": "MODEL", "judge": "NAME", "encoder": "MODEL", "sts_dir": "DIR", "dev": "FILE"}
+
+
+def settings(*stages: str) -> Callable[[F], F]:
+    """Adds the options of these stages, and --set; their values arrive as keyword arguments."""
+
+    def add(function: F) -> F:
+        chosen = [item for stage in stages for item in SETTINGS[stage].items()]
+        function = click.option(
+            "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration key."
+        )(function)
+        for flag, (_, text) in reversed(chosen):
+            name = flag.lstrip("-").replace("-", "_")
+            function = click.option(flag, name, metavar=METAVARS.get(name, "N"), help=text)(function)
+        if "filter" in stages:
+            function = click.option(
+                "--filter", "filters", multiple=True, metavar="NAME", help="Add a filter; may be repeated."
+            )(function)
+            function = click.option(
+                "--plugin", "plugins", multiple=True, metavar="FILE", help="Load a plugin file; may be repeated."
+            )(function)
+        return function
+
+    return add
+
+
+def flags_of(given: dict[str, Any], base: Config) -> dict[str, Any]:
+    """Dotted configuration keys and values from the keyword arguments that `settings` produced."""
+    flags: dict[str, Any] = {}
+    for stage in SETTINGS.values():
+        for flag, (key, _) in stage.items():
+            value = given.get(flag.lstrip("-").replace("-", "_"))
+            if value is not None:
+                flags[key] = _number(value)
+    if given.get("plugins"):
+        flags["plugins"] = [*base.plugins, *(p for p in given["plugins"] if p not in base.plugins)]
+    for name in given.get("filters") or ():
+        if base.filters.get(name) is None:
+            flags[f"filters.{name}"] = {}
+    for assignment in given.get("assignments") or ():
+        key, sign, value = assignment.partition("=")
+        if not sign:
+            raise UsageError(f"--set {assignment}: write KEY=VALUE, for instance --set generate.omega=0.3")
+        flags[key.strip()] = parse_value(value)
+    return flags
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text) if any(c in text for c in ".eE") else int(text)
+    except ValueError:
+        return text
+
+
+def changed(given: dict[str, Any]) -> Callable[[Config], Config]:
+    """What a stage command's options make of a run's configuration."""
+    return lambda config: load_config(flags=flags_of(given, config), base=config, environ={})
+
+
+run_argument = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))

@@ -1,0 +1,69 @@
+"""`multicsr run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from multicsr.cli.options import flags_of, settings
+
+
+@click.command(short_help="Makes a better sentence encoder from unlabelled sentences.")
+@click.argument("source", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder; by default runs/NAME-OF-SOURCE.")
+@click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), help="Configuration (YAML).")
+@click.option("--column", help="Column or key of the sentence, for csv, tsv, jsonl and parquet.")
+@click.option("--limit", type=int, help="Use only the first N sentences.")
+@click.option("--rounds", type=int, help="Attempts for a sentence whose triplet is rejected.")
+@click.option("--seed", type=int, help="Of exemplars, sampling, and the first training.")
+@click.option("--seeds", type=int, help="Train with this many seeds and report a 95 % interval.")
+@settings("generate", "judge", "filter", "train", "evaluate")
+@click.option("-q", "--quiet", is_flag=True, help="Print warnings and the result only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    source: str | None,
+    output: Path | None,
+    config_path: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Makes a better sentence encoder from unlabelled sentences.
+
+    SOURCE is a .txt (one sentence a line), .csv, .tsv, .jsonl or .parquet file, - for standard input, or `bundled`
+    (the default). The same command on the same run folder goes on where it stopped.
+    """
+    from multicsr.cli.console import make_reporter
+    from multicsr.cli.session import opened, print_summary
+    from multicsr.config import Config, load_config
+    from multicsr.pipeline import run
+    from multicsr.workspace import Workspace, has_run, stored_config
+
+    # What stands in an existing run counts as given, so that a bare `multicsr run -o RUN` goes on with it.
+    base = stored_config(output) if output and has_run(output) and config_path is None else None
+    flags = flags_of(given, base or Config())
+    flags |= {
+        "input.source": source,
+        "input.column": given["column"],
+        "input.limit": given["limit"],
+        "rounds": given["rounds"],
+        "seed": given["seed"],
+        "train.seeds": _seeds(given["seed"], given["seeds"]),
+    }
+    config = load_config(config_path, flags=flags, base=base)
+    folder = output or Path("runs") / _name(config.input.source)
+    with opened(Workspace.create(folder, config, make_reporter(quiet))) as work:
+        run(work)
+        print_summary(work, as_json=as_json)
+
+
+def _seeds(first: int | None, count: int | None) -> list[int] | None:
+    if first is None and count is None:
+        return None
+    return list(range(first or 0, (first or 0) + (1 if count is None else count)))
+
+
+def _name(source: str) -> str:
+    return "stdin" if source == "-" else Path(source).stem

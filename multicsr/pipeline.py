@@ -1,0 +1,59 @@
+"""The order of the stages: ingest, rounds of (generate, judge, filter), train, evaluate, report."""
+
+from __future__ import annotations
+
+from multicsr.filtering import bind_filters
+from multicsr.stages.evaluate import evaluate, evaluation_sets
+from multicsr.stages.filter import filter_triplets
+from multicsr.stages.generate import generate
+from multicsr.stages.ingest import ingest
+from multicsr.stages.judge import judge, judge_agent
+from multicsr.stages.report import write_report
+from multicsr.stages.train import train_encoders
+from multicsr.workspace import Workspace
+
+
+def run(work: Workspace) -> None:
+    """Runs every stage that its inputs call for, from wherever the run folder stands.
+
+    Raises:
+        MulticsrError: what stops a run, with what to do about it. What was stored stays.
+        InterruptedRunError: the user stopped it; the same call goes on.
+    """
+    ingest(work)
+    check(work)
+    write_rounds(work)
+    work.close_models()
+    try:
+        train_encoders(work)
+        evaluate(work)
+    finally:
+        write_report(work)
+
+
+def check(work: Workspace) -> None:
+    """Finds what is wrong with plugins, prompts, evaluation files and models before any long work starts.
+
+    Raises:
+        UsageError: naming the key and the fix.
+    """
+    bind_filters(work.registry, work.config.filters)
+    evaluation_sets(work)
+    judge_agent(work)
+
+
+def write_rounds(work: Workspace) -> None:
+    """Rounds of generating, judging and filtering; a later round serves what was rejected for a retryable reason."""
+    for attempt in range(work.config.rounds):
+        written = generate(work, attempt)
+        judge(work)
+        filter_triplets(work)
+        if attempt and not written and not work.store.without_candidate(work.store.get_meta("generate"), attempt):
+            break
+
+
+def generate_due(work: Workspace) -> None:
+    """The attempt that is due: the first one for which sentences wait."""
+    for attempt in range(work.config.rounds):
+        if generate(work, attempt):
+            return

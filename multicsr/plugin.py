@@ -1,0 +1,72 @@
+"""What a plugin is written against: two decorators and the base class of judges that use a language model.
+
+A filter is a function of a `Triplet`, or of a sequence of them; a judge a function of a `Pair`, or of a sequence. A
+class serves where state is needed: its `__init__` takes the options, its `__call__` (for a `Judge`, `rate`) the rows.
+Options are keyword-only parameters with a type and a default.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar
+
+from multicsr.backends.base import LanguageModel
+from multicsr.schemas import Capability, Failure, Pair, Score
+from multicsr.templates import PromptLibrary
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+MARK = "__multicsr_plugin__"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a decorator says of the function or class it stands on."""
+
+    kind: Literal["filter", "judge"]
+    name: str
+    version: str
+
+
+def filter(name: str, *, version: str) -> Callable[[Target], Target]:
+    """Declares a filter: `(triplet, *, options) -> Verdict`, or `(triplets, *, options) -> Sequence[Verdict]`.
+
+    A class `(*, options)` with `__call__` may keep state over the corpus; such filters look at what all others
+    accepted, row by row in a fixed order.
+    """
+    return _declare(Declaration("filter", name, version))
+
+
+def judge(name: str, *, version: str) -> Callable[[Target], Target]:
+    """Declares a judge: `(pair, *, options) -> Score`, `(pairs, *, options) -> Sequence[Score]`, or a `Judge` class.
+
+    Instead of a `Score` it may answer `Failure(reason=…)`; the row then fails with that reason.
+    """
+    return _declare(Declaration("judge", name, version))
+
+
+class Judge(ABC):
+    """Base of judges that need a language model or prompts. Options are keyword parameters of `__init__`.
+
+    Attributes:
+        needs: capabilities that the language model must have; none means that no model is opened for this judge.
+        llm: the language model, there when `rate` is called.
+        prompts: the prompts of the run, there when `rate` is called.
+    """
+
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    llm: LanguageModel
+    prompts: PromptLibrary
+
+    @abstractmethod
+    def rate(self, pairs: Sequence[Pair]) -> Sequence[Score | Failure]:
+        """One answer for each pair, in order."""
+
+
+def _declare(declaration: Declaration) -> Callable[[Target], Target]:
+    def mark(target: Target) -> Target:
+        setattr(target, MARK, declaration)
+        return target
+
+    return mark

@@ -1,0 +1,232 @@
+"""Everything the report shows, as one frozen record: the page is a pure function of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from multicsr.schemas import Record, Similarity, Status
+
+Count = Annotated[int, Field(ge=0)]
+Role = Literal["smoke", "development", "test"]
+
+
+class LineReason(Record):
+    """How many lines of the input could not be sentences, for one reason (`empty`, `not-utf8`, …)."""
+
+    reason: str
+    lines: Count
+
+
+class Round(Record):
+    """One attempt at every sentence that was still open: `attempt` is 0 for the first round."""
+
+    attempt: Count
+    written: Count
+    accepted: Count
+
+    @model_validator(mode="after")
+    def _accepts_what_was_written(self) -> Self:
+        if self.accepted > self.written:
+            raise ValueError(f"attempt {self.attempt} has {self.accepted} accepted of {self.written} written")
+        return self
+
+
+class EndReason(Record):
+    """How many sentences ended rejected or failed for one reason.
+
+    Attributes:
+        filter: the filter that rejected them; for failed sentences the layer that failed.
+    """
+
+    status: Literal[Status.REJECTED, Status.FAILED]
+    filter: str
+    reason: str
+    sentences: Count
+
+
+class Funnel(Record):
+    """What became of every line of the input.
+
+    Attributes:
+        unusable: rejected lines by reason, duplicates excluded.
+        beyond_limit: lines left out because the run was limited to the first N sentences.
+        rounds: in order of attempt.
+        accepted, rejected, failed, pending: how the sentences ended; `pending` in a run that has not ended.
+        reasons: why sentences ended rejected or failed, each sentence counted once, under its last attempt.
+    """
+
+    lines: Count
+    unusable: tuple[LineReason, ...] = ()
+    duplicates: Count = 0
+    beyond_limit: Count = 0
+    sentences: Count
+    rounds: tuple[Round, ...] = ()
+    accepted: Count = 0
+    rejected: Count = 0
+    failed: Count = 0
+    pending: Count = 0
+    reasons: tuple[EndReason, ...] = ()
+
+    @model_validator(mode="after")
+    def _counts_add_up(self) -> Self:
+        unusable = sum(item.lines for item in self.unusable)
+        sums = {
+            "lines": (self.lines, self.sentences + self.duplicates + self.beyond_limit + unusable),
+            "sentences": (self.sentences, self.accepted + self.rejected + self.failed + self.pending),
+            "rejected": (self.rejected, self._explained(Status.REJECTED)),
+            "failed": (self.failed, self._explained(Status.FAILED)),
+        }
+        wrong = [f"{name} is {total}, its parts are {parts}" for name, (total, parts) in sums.items() if total != parts]
+        if wrong:
+            raise ValueError(f"counts do not add up: {'; '.join(wrong)}")
+        return self
+
+    def _explained(self, status: Status) -> int:
+        return sum(item.sentences for item in self.reasons if item.status is status)
+
+
+class Thresholds(Record):
+    """The curation filter's: keep a triplet iff a ≥ α, b ≤ β and a ≥ b + γ, all on the scale 0 to 5."""
+
+    alpha: float
+    beta: float
+    gamma: float
+
+
+class Point(Record):
+    """One judged triplet: `a` is the similarity of anchor and positive, `b` of anchor and hard negative, 0 to 5."""
+
+    sentence_id: int
+    a: Similarity
+    b: Similarity
+    status: Status
+    anchor: str
+
+
+class Example(Record):
+    """One triplet to read. A failed sentence may lack what was never written or judged."""
+
+    sentence_id: int
+    status: Literal[Status.ACCEPTED, Status.REJECTED, Status.FAILED]
+    attempt: Count
+    anchor: str
+    positive: str | None = None
+    negative: str | None = None
+    a: Similarity | None = None
+    b: Similarity | None = None
+    filter: str = ""
+    reason: str = ""
+    detail: str = ""
+
+
+class LossPoint(Record):
+    """The loss at one optimisation step; `mask_rate` is the share of in-batch negatives that the teacher masked."""
+
+    step: Count
+    loss: float
+    mask_rate: float | None = Field(None, ge=0, le=1)
+
+
+class DevPoint(Record):
+    """Spearman × 100 on the development set at one optimisation step."""
+
+    step: Count
+    spearman: float = Field(ge=-100, le=100)
+
+
+class SeedCurve(Record):
+    """How the training with one seed went."""
+
+    seed: int
+    loss: tuple[LossPoint, ...] = ()
+    dev: tuple[DevPoint, ...] = ()
+
+
+class SeedScore(Record):
+    """Spearman × 100 of the model trained with one seed."""
+
+    seed: int
+    spearman: float = Field(ge=-100, le=100)
+
+
+class EvaluationRow(Record):
+    """One evaluation set: Spearman × 100 of the cosine similarity against human scores.
+
+    Attributes:
+        role: `smoke` is a small set of made-up pairs that shows that all stages work, never a benchmark; `development`
+            chose the checkpoint; `test` did neither.
+        before: of the base encoder; None where it was not measured.
+        after: mean over the seeds; None before training.
+        interval: 95 % interval (low, high) of that mean; None for a single seed.
+    """
+
+    name: str
+    role: Role
+    pairs: Count
+    before: float | None = Field(None, ge=-100, le=100)
+    after: float | None = Field(None, ge=-100, le=100)
+    interval: tuple[float, float] | None = None
+    per_seed: tuple[SeedScore, ...] = ()
+
+
+class ProvenanceRow(Record):
+    """One fact; a value of several lines, such as YAML, is shown as it is."""
+
+    key: str
+    value: str
+
+
+class ProvenanceSection(Record):
+    """Facts that belong together, such as the versions of the prompts."""
+
+    title: str
+    rows: tuple[ProvenanceRow, ...]
+
+
+class ReportData(Record):
+    """A run, as its report shows it.
+
+    Attributes:
+        title: what the run is called, usually its folder's name.
+        headline_set: name of the evaluation row that the page's first sentence quotes; None for none.
+        omega: ω of contrastive generation; None where nothing was generated.
+        phi: φ of the similarity mask; None where nothing was trained.
+        thresholds: None where no curation filter ran.
+        points: the judged triplets; a chart draws 3,000 of them at most and says so.
+        positive_scores, negative_scores: every judged a and b, for the histograms.
+        examples: a few hundred at most, in the order in which they are to be read.
+    """
+
+    title: str
+    created: AwareDatetime
+    version: str
+    funnel: Funnel
+    headline_set: str | None = None
+    omega: float | None = None
+    phi: float | None = None
+    thresholds: Thresholds | None = None
+    points: tuple[Point, ...] = ()
+    positive_scores: tuple[Similarity, ...] = ()
+    negative_scores: tuple[Similarity, ...] = ()
+    examples: tuple[Example, ...] = ()
+    curves: tuple[SeedCurve, ...] = ()
+    evaluation: tuple[EvaluationRow, ...] = ()
+    provenance: tuple[ProvenanceSection, ...] = ()
+
+    @model_validator(mode="after")
+    def _headline_is_evaluated(self) -> Self:
+        names = [row.name for row in self.evaluation]
+        if self.headline_set is not None and self.headline_set not in names:
+            raise ValueError(f"headline_set `{self.headline_set}` is not among the evaluated sets: {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _examples_are_counted(self) -> Self:
+        counted = {(item.status, item.filter, item.reason) for item in self.funnel.reasons}
+        for item in self.examples:
+            if item.status is not Status.ACCEPTED and (item.status, item.filter, item.reason) not in counted:
+                where = f"{item.status} by `{item.filter}` for `{item.reason}`"
+                raise ValueError(f"example {item.sentence_id} is {where}, which funnel.reasons does not count")
+        return self

@@ -1,0 +1,113 @@
+"""The report's sentences about numbers: what happened, whether it helped, and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from multicsr.report.data import EvaluationRow, Funnel, ReportData
+
+# Below this, in points of Spearman × 100, nobody should read a difference into two scores.
+NO_CHANGE = 0.05
+
+
+def count(number: int, noun: str = "", plural: str = "") -> str:
+    """`1 sentence`, `20,000 sentences`."""
+    word = noun if number == 1 else plural or f"{noun}s"
+    return f"{number:,} {word}" if noun else f"{number:,}"
+
+
+def percent(part: int, whole: int) -> str:
+    """A share with one decimal; a dash where there is no whole."""
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def score(value: float | None, decimals: int = 2) -> str:
+    """Spearman × 100, or a dash where it was not measured."""
+    return "–" if value is None else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def change(row: EvaluationRow) -> float | None:
+    """After minus before; None where one of them was not measured."""
+    return None if row.before is None or row.after is None else row.after - row.before
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign: `+0.42`, `−0.52`, `±0.00`."""
+    if value is None:
+        return "–"
+    rounded = round(value, 2)
+    sign = "+" if rounded > 0 else "−" if rounded < 0 else "±"
+    return f"{sign}{abs(rounded):.2f}"
+
+
+def direction(value: float | None) -> str:
+    """`up`, `down` or, for what rounds to no difference, `level`."""
+    return {"+": "up", "−": "down"}.get(signed(value)[0], "level")
+
+
+def unused_lines(funnel: Funnel) -> str:
+    """`12 duplicate, 8 empty, 100 beyond the limit`: the lines of the input that gave no sentence, and why."""
+    parts = [("duplicate", funnel.duplicates)]
+    parts += [(item.reason, item.lines) for item in funnel.unusable]
+    parts.append(("beyond the limit", funnel.beyond_limit))
+    return ", ".join(f"{count(lines)} {reason}" for reason, lines in parts if lines)
+
+
+def undecided(row: EvaluationRow) -> bool:
+    """Whether the seeds' interval holds the score before training, so that the change may be chance."""
+    return row.interval is not None and row.before is not None and row.interval[0] <= row.before <= row.interval[1]
+
+
+def headline(data: ReportData) -> str:
+    """One sentence: what became of the sentences, and the score that matters before and after."""
+    row = next((row for row in data.evaluation if row.name == data.headline_set), None)
+    return f"{_yield(data.funnel)}{_headline_score(row) if row else ''}."
+
+
+def _yield(funnel: Funnel) -> str:
+    if not funnel.sentences:
+        return f"{count(funnel.lines, 'line')} held no usable sentence" if funnel.lines else "The input was empty"
+    sentences, so_far = count(funnel.sentences, "sentence"), " so far" if funnel.pending else ""
+    if not funnel.accepted:
+        ends = f"{count(funnel.rejected)} rejected, {count(funnel.failed)} failed"
+        return f"None of {sentences} became a triplet{so_far} ({ends})"
+    return f"{sentences} became {count(funnel.accepted, 'triplet')}{so_far}"
+
+
+def _headline_score(row: EvaluationRow) -> str:
+    place = "the smoke measure" if row.role == "smoke" else row.name
+    difference = change(row)
+    if row.after is None:
+        base = f"the base encoder scores {score(row.before, 1)} on {place}, " if row.before is not None else ""
+        return f"; {base}no encoder has been trained"
+    if difference is None:
+        return f"; Spearman on {place} is {score(row.after, 1)}"
+    if abs(difference) < NO_CHANGE:
+        return f"; Spearman on {place} hardly changed, from {score(row.before)} to {score(row.after)}"
+    decimals = 1 if abs(difference) >= 0.1 else 2
+    verb = "rose" if difference > 0 else "fell"
+    chance = ", a change within chance" if undecided(row) else ""
+    return f"; Spearman on {place} {verb} from {score(row.before, decimals)} to {score(row.after, decimals)}{chance}"
+
+
+def evaluation_summary(rows: Sequence[EvaluationRow]) -> str:
+    """Where training helped and where it hurt; smoke measures do not count."""
+    changes = [(row, change(row)) for row in rows if row.role != "smoke"]
+    measured = [(row, value) for row, value in changes if value is not None]
+    if not measured:
+        return ""
+    up = [row for row, value in measured if value >= NO_CHANGE]
+    down = [row for row, value in measured if value <= -NO_CHANGE]
+    parts = [f"Training raised the score on {len(up)} of {count(len(measured), 'set')}"]
+    if down:
+        parts.append(f"lowered it on {len(down)} ({', '.join(row.name for row in down)})")
+    level = len(measured) - len(up) - len(down)
+    if level:
+        parts.append(f"left {level} unchanged")
+    text = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) + "."
+    chance = sum(undecided(row) and abs(value) >= NO_CHANGE for row, value in measured)
+    if chance:
+        text += f" {count(chance, 'change')} may be chance: the interval holds the score before training."
+    if any(len(row.per_seed) == 1 for row, _ in measured):
+        text += " With a single seed there is no interval, so a small change may be chance."
+    return text

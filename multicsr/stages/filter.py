@@ -1,0 +1,76 @@
+"""Filter: decides about every sentence, from stored candidates and scores, without any model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from multicsr.filtering import BoundFilter, Outcome, bind_filters, run_chain
+from multicsr.schemas import Failure, Status, Triplet, Verdict
+from multicsr.store import Consulted, Decision, Judged
+from multicsr.workspace import Workspace
+
+BATCH = 256
+
+
+def filter_triplets(work: Workspace) -> dict[Status, int]:
+    """Applies the filter chain to all candidates, attempt by attempt; the first accepted one decides a sentence.
+
+    Everything is decided anew each time, in an order that the run's contents fix, so filters with a memory give the
+    same verdicts however often a run was interrupted.
+
+    Returns:
+        How many sentences ended how.
+    """
+    begun = time.monotonic()
+    generate, judge = work.store.get_meta("generate"), work.store.get_meta("judge")
+    chain = bind_filters(work.registry, work.config.filters)
+    work.store.replace_decisions(_decide(chain, work.store.judged(generate, judge)))
+    counts = work.store.status_counts()
+    summary = {str(status): count for status, count in counts.items()}
+    work.store.finish_stage("filter", generate + judge, time.monotonic() - begun, summary)
+    return counts
+
+
+def _decide(chain: Sequence[BoundFilter], items: Iterator[Judged]) -> Iterator[tuple[Decision, list[Consulted]]]:
+    settled: set[int] = set()
+    for _, attempt in groupby(items, key=lambda item: item.attempt):
+        # A sentence has one candidate per attempt, so what is settled changes only between attempts.
+        todo = [item for item in attempt if item.sentence_id not in settled]
+        for begin in range(0, len(todo), BATCH):
+            part = todo[begin : begin + BATCH]
+            triplets = [item.result for item in part if isinstance(item.result, Triplet)]
+            said = iter(run_chain(chain, triplets))
+            for item in part:
+                outcomes = next(said) if isinstance(item.result, Triplet) else []
+                decision = _decision(item, outcomes)
+                if decision.status is Status.ACCEPTED:
+                    settled.add(item.sentence_id)
+                yield (
+                    decision,
+                    [
+                        Consulted(filter=bound.plugin.name, version=bound.plugin.version, outcome=outcome)
+                        for bound, outcome in outcomes
+                    ],
+                )
+
+
+def _decision(item: Judged, outcomes: Sequence[tuple[BoundFilter, Outcome]]) -> Decision:
+    head = {"sentence_id": item.sentence_id, "candidate": item.key}
+    if isinstance(item.result, Failure):
+        return Decision(**head, status=Status.FAILED, layer=item.layer, reason=item.result.reason)
+    bound, outcome = outcomes[-1] if outcomes else (None, Verdict.accept())
+    if isinstance(outcome, Failure):
+        layer = f"filter {bound.plugin.name}" if bound else "filter"
+        return Decision(**head, status=Status.FAILED, layer=layer, reason=outcome.reason)
+    if outcome.accepted or bound is None:
+        return Decision(**head, status=Status.ACCEPTED)
+    return Decision(
+        **head,
+        status=Status.REJECTED,
+        layer=bound.plugin.name,
+        reason=outcome.reason,
+        detail=outcome.detail,
+        retry=outcome.retry,
+    )

