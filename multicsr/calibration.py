@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from multicsr.schemas import Record, content_hash
+from multicsr.schemas import Record
 
 SHIPPED = "calibrations.json"
 
@@ -47,10 +47,6 @@ class Calibration(Record):
 
     def apply(self, raw: float) -> float:
         return float(np.interp(raw, self.raw, self.similarity))
-
-    @property
-    def hash(self) -> str:
-        return content_hash(self.model_dump(mode="json"))
 
 
 def find_calibration(judge: str, version: str, options: dict[str, Any], model: str | None) -> Calibration | None:

@@ -6,20 +6,24 @@ names the flag, variable or file and key to change.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from multicsr.errors import ConfigError, UsageError
-from multicsr.schemas import Record, content_hash
+from multicsr.schemas import Record
+from multicsr.yamltext import flow, parse_yaml
 
 ENV_PREFIX = "MULTICSR_"
+NOT_CONFIGURATION = frozenset({"MULTICSR_CACHE"})  # belongs to the machine, not to a run
 BUNDLED = "bundled"
+OPEN = ("judge.options.", "filters.")  # below these any key may stand; a plugin knows which
+HINTS = {"dict_type": "; write {} for no options, null to switch a filter off", "string_type": "; put it in quotes"}
 
 
 class InputConfig(Record):
@@ -119,9 +123,12 @@ class Config(Record):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
-    def digest(self) -> str:
-        """Content hash of the whole configuration."""
-        return content_hash(self.model_dump(mode="json"))
+    @field_validator("filters")
+    @classmethod
+    def _name_what_is_off(cls, value: dict[str, Any]) -> dict[str, Any]:
+        # A file that does not name a default filter leaves it on, so one that is off is always named, and no other.
+        kept = {name: options for name, options in value.items() if options is not None or name in DEFAULT_FILTERS}
+        return kept | {name: None for name in DEFAULT_FILTERS if name not in kept}
 
 
 def load_config(
@@ -135,54 +142,42 @@ def load_config(
 
     Args:
         path: a YAML file, or None.
-        flags: dotted key → value, as given on the command line; None values are not given.
+        flags: dotted key → value, as given on the command line; None is null.
         environ: environment variables; `MULTICSR_GENERATE__OMEGA=0.3` sets `generate.omega`. Defaults to os.environ.
         base: start from this configuration instead of the defaults (an existing run's).
 
     Raises:
         ConfigError: naming every wrong key with its value, reason and origin.
+        UsageError: the file cannot be read, or is no YAML mapping.
     """
-    merged: dict[str, Any] = (base or Config()).model_dump(mode="json")
-    origins: dict[str, str] = {}
+    layers = _Layers(base or Config())
     if path is not None:
-        _merge(merged, _read_yaml(path), f"{path}", origins)
-    problems: list[str] = []
-    for name, value in sorted((os.environ if environ is None else environ).items()):
-        if name.startswith(ENV_PREFIX):
-            key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
-            if not _is_key(key):
-                problems.append(f"{name}: no such configuration key `{key}`{_nearest(key)}")
-                continue
-            _set(merged, key, parse_value(value), f"environment variable {name}", origins)
-    for key, value in (flags or {}).items():
-        if value is None:
-            continue
-        if not _is_key(key):
-            problems.append(f"{key}: no such configuration key{_nearest(key)}")
-            continue
-        _set(merged, key, value, "command line", origins)
-    try:
-        config = Config.model_validate(merged)
-    except ValidationError as error:
-        problems += [_explain(item, origins) for item in error.errors()]
-        raise ConfigError(problems) from None
-    if problems:
-        raise ConfigError(problems)
-    return config
+        layers.add_file(path)
+    layers.add_environment(os.environ if environ is None else environ)
+    layers.add_flags(flags or {})
+    return layers.config()
 
 
 def parse_value(text: str) -> Any:
-    """A value from the environment or `--set`, read as YAML: `0.5`, `true`, `[0, 1]`, `name`."""
+    """A value from the environment or `--set`: a number, true, false, null, `[0, 1]` or `{a: 1}` as in YAML, else text.
+
+    What YAML would take for a comment or a list item (`notes #2.txt`, `-`) is text.
+    """
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text, "")
+    except UsageError:
         return text
+    return text if isinstance(value, str | list | dict) and text.lstrip()[:1] not in "[{'\"" else value
 
 
 def differences(old: Config, new: Config) -> list[str]:
     """Lines `key: old → new` for every leaf in which two configurations differ."""
     a, b = _leaves(old.model_dump(mode="json")), _leaves(new.model_dump(mode="json"))
-    return [f"{key}: {a.get(key)!r} → {b.get(key)!r}" for key in sorted(a | b) if a.get(key) != b.get(key)]
+    lines = [f"{key}: {a.get(key)!r} → {b.get(key)!r}" for key in sorted(a | b) if a.get(key) != b.get(key)]
+    orders = [", ".join(config.filters) for config in (old, new)]
+    if old.filters.keys() == new.filters.keys() and orders[0] != orders[1]:
+        lines.append(f"filters: {orders[0]} → {orders[1]}")
+    return lines
 
 
 def commented_yaml(config: Config | None = None) -> str:
@@ -204,33 +199,100 @@ def _emit(model: BaseModel, lines: list[str], indent: str) -> None:
         dumped = model.model_dump(mode="json", include={name})[name]
         if name == "filters":
             lines += [f"{indent}# {(field.description or '').capitalize()}.", f"{indent}{name}:"]
-            lines += [f"{indent}  {key}: {_flow(options)}" for key, options in dumped.items()]
+            lines += [f"{indent}  {flow(key)}: {flow(options)}" for key, options in dumped.items()]
             lines.append("")
             continue
         comment = f"  # {field.description}" if field.description else ""
-        lines.append(f"{indent}{name}: {_flow(dumped)}{comment}")
+        lines.append(f"{indent}{name}: {flow(dumped)}{comment}")
 
 
-def _flow(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000).strip().removesuffix("\n...").strip()
+class _Layers:
+    """The values so far, each of the sources on top of those before, with their origins and with what is wrong."""
+
+    def __init__(self, base: Config) -> None:
+        self._values: dict[str, Any] = base.model_dump(mode="json")
+        self._origins: dict[str, str] = {}
+        self._problems: list[str] = []
+
+    def add_file(self, path: Path) -> None:
+        data, former = _read(path), list(self._values["filters"])
+        self._add(data, str(path))
+        filters, named = self._values["filters"], data.get("filters")
+        order = _reorder(former, list(named) if isinstance(named, dict) else [])
+        self._values["filters"] = {name: filters[name] for name in order}
+
+    def add_environment(self, environ: Mapping[str, str]) -> None:
+        for name, value in sorted(environ.items()):
+            if not name.startswith(ENV_PREFIX) or name in NOT_CONFIGURATION:
+                continue
+            key = _environment_key(name, self._values["filters"])
+            if _is_key(key):
+                self._add(_nested(key, parse_value(value)), f"environment variable {name}")
+            else:
+                self._problems.append(f"{name}: no such configuration key `{key}`{_nearest(key)}")
+
+    def add_flags(self, flags: Mapping[str, Any]) -> None:
+        for key, value in flags.items():
+            if _is_key(key):
+                self._add(_nested(key, value), "command line")
+            else:
+                self._problems.append(f"{key}: no such configuration key{_nearest(key)}")
+
+    def config(self) -> Config:
+        try:
+            config = Config.model_validate(self._values)
+        except ValidationError as error:
+            problems = [_explain(item, self._origins) for item in error.errors()]
+            raise ConfigError([*self._problems, *problems]) from None
+        if self._problems:
+            raise ConfigError(self._problems)
+        return config
+
+    def _add(self, data: Mapping[Any, Any], origin: str) -> None:
+        given = {}
+        for key, value in data.items():
+            if not isinstance(self._values.get(key), dict) or isinstance(value, Mapping):
+                given[key] = value
+            elif value is not None:  # a section whose keys are all commented out is None
+                self._problems.append(
+                    f"{key} = {value!r} ({origin}): must be a mapping; `multicsr init` writes its keys"
+                )
+        filters = self._values["filters"]
+        for name, options in given.get("filters", {}).items():
+            if options is None and name not in filters:
+                known = ", ".join(filters)
+                self._problems.append(
+                    f"filters.{name} = None ({origin}): no such filter to switch off; on are: {known}"
+                )
+        _merge(self._values, given, origin, self._origins)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[Any, Any]:
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
+        data = parse_yaml(path.read_text("utf-8"), str(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot read the configuration: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: the configuration is not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise UsageError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise UsageError(f"{path}: a configuration is a mapping of keys, not a {type(data).__name__}")
     return data
+
+
+def _reorder(former: Sequence[str], named: Sequence[str]) -> list[str]:
+    """Both lists in one: what is named in that order, the rest of the former where it stands."""
+    queue, result = list(named), []
+    for name in former:
+        if name not in named:
+            result.append(name)
+            continue
+        while queue:
+            result.append(queue.pop(0))
+            if result[-1] in former:
+                break
+    return result + queue
 
 
 def _merge(
@@ -245,14 +307,17 @@ def _merge(
         origins[dotted] = origin
 
 
-def _set(into: dict[str, Any], dotted: str, value: Any, origin: str, origins: dict[str, str]) -> None:
-    *parents, leaf = dotted.split(".")
-    node = into
-    for name in parents:
-        child = node.setdefault(name, {})
-        node = child if isinstance(child, dict) else node.setdefault(name, {})
-    node[leaf] = value
-    origins[dotted] = origin
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    for name in reversed(dotted.split(".")):
+        value = {name: value}
+    return dict(value)
+
+
+def _environment_key(variable: str, filters: Mapping[str, Any]) -> str:
+    parts = variable.removeprefix(ENV_PREFIX).lower().split("__")
+    if parts[0] == "filters" and len(parts) > 1:  # no shell can export a name with a hyphen
+        parts[1] = next((name for name in filters if name.replace("-", "_") == parts[1]), parts[1])
+    return ".".join(parts)
 
 
 def config_keys() -> list[str]:
@@ -268,17 +333,14 @@ def config_keys() -> list[str]:
 
 
 def _is_key(dotted: str) -> bool:
-    return dotted in config_keys() or dotted.startswith(("judge.options.", "filters."))
+    return dotted in config_keys() or dotted.startswith(OPEN)
 
 
 def _nearest(key: str) -> str:
-    import difflib
-
     keys = config_keys()
-    near = difflib.get_close_matches(key, keys, 1) or [
-        k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]
-    ]
-    return f"; did you mean `{near[0]}`?" if near else "; `multicsr init` writes all of them"
+    same_leaf = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = same_leaf or difflib.get_close_matches(key, keys, 1)
+    return f"; did you mean `{'` or `'.join(near)}`?" if near else "; `multicsr init` writes all of them"
 
 
 def _explain(item: Any, origins: Mapping[str, str]) -> str:
@@ -288,8 +350,8 @@ def _explain(item: Any, origins: Mapping[str, str]) -> str:
     if item["type"] == "extra_forbidden":
         return f"{dotted}{where}: no such configuration key{_nearest(dotted)}"
     reason = re.sub(r"^(Value error|Assertion failed), ", "", str(item["msg"]))
-    shown = "" if item["type"] == "missing" else f" = {item['input']!r}"
-    return f"{dotted}{shown}{where}: {reason[:1].lower()}{reason[1:]}"
+    hint = HINTS.get(item["type"], "") if item["input"] is not None else ""
+    return f"{dotted} = {item['input']!r}{where}: {reason[:1].lower()}{reason[1:]}{hint}"
 
 
 def _parents(dotted: str) -> list[str]:
@@ -298,6 +360,8 @@ def _parents(dotted: str) -> list[str]:
 
 
 def _leaves(data: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(data, dict) and data:
-        return {k: v for name, child in data.items() for k, v in _leaves(child, f"{prefix}{name}.").items()}
-    return {prefix.removesuffix("."): data}
+    key = prefix.removesuffix(".")
+    if not isinstance(data, dict):
+        return {key: data}
+    below = {k: v for name, child in data.items() for k, v in _leaves(child, f"{prefix}{name}.").items()}
+    return {key: {}} | below  # that the mapping is there differs from null

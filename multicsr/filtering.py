@@ -6,66 +6,73 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multicsr.errors import MulticsrError
+from multicsr.errors import ConfigError, MulticsrError, UsageError
 from multicsr.registry import Plugin, Registry
-from multicsr.schemas import Failure, Triplet, Verdict, content_hash
+from multicsr.schemas import Failure, Triplet, Verdict
 
 Outcome = Verdict | Failure
 
 
 @dataclass(frozen=True)
 class BoundFilter:
-    """A filter with its options."""
+    """A filter with its options filled in; `call` takes one triplet, or a sequence of them (`plugin.batch`)."""
 
     plugin: Plugin
-    options: Mapping[str, Any]
     call: Callable[..., Any]
 
     def apply(self, triplets: Sequence[Triplet]) -> list[Outcome]:
         """One outcome for each triplet; what a plugin raises or answers wrongly fails the triplets concerned."""
-        options = {} if self.plugin.stateful else self.options
         if not self.plugin.batch:
-            return [self._attempt(lambda t=triplet: [self.call(t, **options)], 1)[0] for triplet in triplets]  # type: ignore[misc]
-        return self._attempt(lambda: list(self.call(triplets, **options)), len(triplets))
+            return [self._answers([triplet])[0] for triplet in triplets]
+        outcomes = self._answers(triplets)
+        failed = all(isinstance(outcome, Failure) for outcome in outcomes)
+        if failed and len(triplets) > 1 and not self.plugin.stateful:
+            return [self._answers([triplet])[0] for triplet in triplets]  # so that one bad triplet fails alone
+        return outcomes
 
-    def _attempt(self, run: Callable[[], list[Any]], expected: int) -> list[Outcome]:
+    def _answers(self, triplets: Sequence[Triplet]) -> list[Outcome]:
         try:
-            outcomes = run()
+            answers = list(self.call(triplets)) if self.plugin.batch else [self.call(triplets[0])]
         except MulticsrError:
             raise
         except Exception as error:
-            return [Failure(reason=f"raised {type(error).__name__}: {error}")] * expected
-        if len(outcomes) != expected:
-            return [Failure(reason=f"answered {len(outcomes)} times for {expected} triplets")] * expected
+            return [Failure(reason=f"raised {type(error).__name__}: {error}")] * len(triplets)
+        if len(answers) != len(triplets):
+            return [Failure(reason=f"answered {len(answers)} times for {len(triplets)} triplets")] * len(triplets)
         return [
-            outcome
-            if isinstance(outcome, Verdict)
-            else Failure(reason=f"answered with {type(outcome).__name__} instead of Verdict")
-            for outcome in outcomes
+            answer
+            if isinstance(answer, Verdict)
+            else Failure(reason=f"answered with {type(answer).__name__} instead of Verdict")
+            for answer in answers
         ]
 
 
 def bind_filters(registry: Registry, chosen: Mapping[str, Mapping[str, Any] | None]) -> list[BoundFilter]:
-    """The chain of the configuration's `filters`: in their order, but those that keep state last.
+    """The chain of the configuration's `filters`: in their order, but first those that come before the judge, and last
+    those that keep state.
 
     Raises:
-        PluginError, ConfigError: a name or an option is wrong.
+        ConfigError: naming every wrong name and option.
     """
-    bound = []
+    bound: list[BoundFilter] = []
+    problems: list[str] = []
     for name, options in chosen.items():
         if options is None:
             continue
-        plugin = registry.get("filter", name, "filters")
-        checked = plugin.check_options(options, f"filters.{name}")
-        bound.append(BoundFilter(plugin, checked, plugin.target(**checked) if plugin.stateful else plugin.target))
-    return sorted(bound, key=lambda item: item.plugin.stateful)
+        key = f"filters.{name}"
+        try:
+            plugin = registry.get("filter", name, "filters")
+            bound.append(BoundFilter(plugin, plugin.bind(plugin.check_options(options, key), key)))
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(problems)
+    return sorted(bound, key=lambda item: (item.plugin.stateful, not item.plugin.before_judging))
 
 
-def chain_hash(chain: Sequence[BoundFilter]) -> str:
-    """Identity of a chain: names, versions, code and options."""
-    return content_hash(
-        [[item.plugin.name, item.plugin.version, item.plugin.source_hash, dict(item.options)] for item in chain]
-    )
+def before_judging(chain: Sequence[BoundFilter]) -> list[BoundFilter]:
+    """The part of the chain that needs no scores and keeps no state, which spares the judge what it rejects."""
+    return [item for item in chain if item.plugin.before_judging and not item.plugin.stateful]
 
 
 def run_chain(chain: Sequence[BoundFilter], triplets: Sequence[Triplet]) -> list[list[tuple[BoundFilter, Outcome]]]:

@@ -20,8 +20,8 @@ def run(work: Workspace) -> None:
         MulticsrError: what stops a run, with what to do about it. What was stored stays.
         InterruptedRunError: the user stopped it; the same call goes on.
     """
-    ingest(work)
     check(work)
+    ingest(work)
     write_rounds(work)
     work.close_models()
     try:
@@ -32,18 +32,25 @@ def run(work: Workspace) -> None:
 
 
 def check(work: Workspace) -> None:
-    """Finds what is wrong with plugins, prompts, evaluation files and models before any long work starts.
+    """Finds what is wrong with plugins, their options and evaluation files before any long work starts.
 
     Raises:
         UsageError: naming the key and the fix.
     """
     bind_filters(work.registry, work.config.filters)
+    judge_plugin = work.registry.get("judge", work.config.judge.name, "judge.name")
+    options = judge_plugin.check_options(work.config.judge.options, "judge.options")
+    for prompt in judge_plugin.prompt_options(options):
+        work.prompts.get(prompt)
     evaluation_sets(work)
-    judge_agent(work)
 
 
 def write_rounds(work: Workspace) -> None:
     """Rounds of generating, judging and filtering; a later round serves what was rejected for a retryable reason."""
+    agent = judge_agent(work)  # a judge that this model cannot serve is found before the model has written for hours
+    if agent.calibration is None:
+        name = work.config.judge.name
+        work.reporter.note(f"the judge {name} is not calibrated for this model: α, β, γ are on its own scale of 0 to 5")
     for attempt in range(work.config.rounds):
         written = generate(work, attempt)
         judge(work)

@@ -27,15 +27,17 @@ class Declaration:
     kind: Literal["filter", "judge"]
     name: str
     version: str
+    before_judging: bool = False
 
 
-def filter(name: str, *, version: str) -> Callable[[Target], Target]:
+def filter(name: str, *, version: str, before_judging: bool = False) -> Callable[[Target], Target]:
     """Declares a filter: `(triplet, *, options) -> Verdict`, or `(triplets, *, options) -> Sequence[Verdict]`.
 
-    A class `(*, options)` with `__call__` may keep state over the corpus; such filters look at what all others
-    accepted, row by row in a fixed order.
+    A filter that looks at the texts alone and says so by `before_judging` spares the judge what it rejects; it sees no
+    similarities. A class `(*, options)` with `__call__` may keep state over the corpus; such filters look at what all
+    others accepted, row by row in a fixed order.
     """
-    return _declare(Declaration("filter", name, version))
+    return _declare(Declaration("filter", name, version, before_judging))
 
 
 def judge(name: str, *, version: str) -> Callable[[Target], Target]:

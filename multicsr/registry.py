@@ -7,10 +7,12 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -25,6 +27,7 @@ from multicsr.templates import PromptId
 ENTRY_POINTS = "multicsr.plugins"
 Kind = Literal["filter", "judge"]
 ROW_TYPES: dict[Kind, type] = {"filter": Triplet, "judge": Pair}
+POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Plugin:
     Attributes:
         origin: file and line of its definition.
         source_hash: SHA-256 of its file, part of its identity: changed code is another plugin.
+        before_judging: whether it needs no judge's scores and comes before the judge.
         batch: whether it takes a sequence of rows rather than one.
         stateful: whether it is a class, which may remember the rows it has seen.
         options: the Pydantic model of its options.
@@ -45,6 +49,7 @@ class Plugin:
     origin: str
     source_hash: str
     summary: str
+    before_judging: bool
     batch: bool
     stateful: bool
     options: type[BaseModel]
@@ -62,13 +67,29 @@ class Plugin:
                 if item["type"] == "extra_forbidden":
                     problems.append(f"{key}.{name}: the {self.kind} {self.name!r} has no such option; it has: {known}")
                 else:
-                    problems.append(f"{key}.{name} = {item['input']!r}: {item['msg'].lower()}")
+                    reason = str(item["msg"])
+                    problems.append(f"{key}.{name} = {item['input']!r}: {reason[:1].lower()}{reason[1:]}")
             raise ConfigError(problems) from None
         return {name: getattr(checked, name) for name in self.options.model_fields}
 
+    def bind(self, options: Mapping[str, Any], key: str) -> Any:
+        """The function with its (checked) options filled in, or a new instance of the class.
+
+        Raises:
+            PluginError: naming the configuration key, if the class cannot be set up with these options.
+        """
+        if not self.stateful:
+            return partial(self.target, **options)
+        try:
+            return self.target(**options)
+        except Exception as error:
+            raise PluginError(f"{key}: {self.origin} cannot be set up with these options: {_cause(error)}") from error
+
     def prompt_options(self, options: Mapping[str, Any]) -> list[str]:
         """The prompts that the options name."""
-        return [str(options[name]) for name, field in self.options.model_fields.items() if field.annotation is PromptId]
+        fields = self.options.model_fields.items()
+        prompts = [name for name, field in fields if PromptId in (field.annotation, *typing.get_args(field.annotation))]
+        return [str(options[name]) for name in prompts if options[name] is not None]
 
 
 @dataclass(frozen=True)
@@ -90,37 +111,32 @@ class Registry:
     def load(cls, files: Sequence[str] = ()) -> Registry:
         """The built-in plugins, installed ones (entry points), and the named files.
 
-        A named file that cannot be loaded raises PluginError, since somebody asked for it; any other broken plugin is
-        listed as broken and harms nobody.
+        A broken plugin that is built in or installed is listed as broken and harms nobody.
+
+        Raises:
+            PluginError: a named file cannot be loaded, since somebody asked for it; or two plugins have one name.
         """
         registry = cls()
         package = importlib.import_module("multicsr.plugins")
-        for path in sorted(Path(next(iter(package.__path__))).glob("[!_]*.py")):
-            registry._take(str(path), f"multicsr.plugins.{path.stem}")
-        for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
-            registry._take(f"entry point {point.name} = {point.value}", point.module)
-        for file in files:
-            registry._add_module(_import_file(file))
+        modules = {f"multicsr.plugins.{p.stem}": str(p) for p in sorted(Path(package.__path__[0]).glob("[!_]*.py"))}
+        for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+            # Several entry points may name one module, each another attribute of it.
+            modules.setdefault(point.value.partition(":")[0], f"entry point {point.name} = {point.value}")
+        for module, origin in modules.items():
+            registry._take(module, origin)
+        for file in {Path(file).resolve(): file for file in files}.values():
+            for plugin in _plugins_of_file(file):
+                registry._add(plugin)
         return registry
 
-    def _take(self, origin: str, module: str) -> None:
+    def _take(self, module: str, origin: str) -> None:
         try:
-            self._add_module(importlib.import_module(module))
-        except PluginError:
-            raise
-        except Exception as error:
-            self.broken.append(BrokenPlugin(origin, f"{type(error).__name__}: {error}"))
-
-    def _add_module(self, module: ModuleType) -> None:
-        found = [
-            value
-            for value in vars(module).values()
-            if isinstance(getattr(value, MARK, None), Declaration) and value.__module__ == module.__name__
-        ]
-        if not found:
-            raise PluginError(f"{module.__file__}: defines no plugin; put @filter(...) or @judge(...) on a function")
-        for target in found:
-            self._add(_describe(target, module))
+            plugins = _plugins_of(importlib.import_module(module))
+        except (Exception, SystemExit) as error:
+            self.broken.append(BrokenPlugin(origin, _cause(error)))
+            return
+        for plugin in plugins:
+            self._add(plugin)
 
     def _add(self, plugin: Plugin) -> None:
         other = self._plugins.get((plugin.kind, plugin.name))
@@ -143,11 +159,15 @@ class Registry:
         return iter(plugin for _, plugin in sorted(self._plugins.items()))
 
 
-def _import_file(file: str) -> ModuleType:
-    path = Path(file)
+def _cause(error: BaseException) -> str:
+    return str(error) if isinstance(error, MulticsrError) else f"{type(error).__name__}: {error}"
+
+
+def _plugins_of_file(file: str) -> list[Plugin]:
+    path = Path(file).resolve()
     if not path.is_file():
         raise PluginError(f"plugins = {file}: no such file")
-    name = f"multicsr_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    name = f"multicsr_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"plugins = {file}: not a Python file")
@@ -155,34 +175,37 @@ def _import_file(file: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except MulticsrError:
-        raise
-    except Exception as error:
+        return _plugins_of(module)
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise PluginError(f"plugins = {file}: cannot be loaded: {type(error).__name__}: {error}") from error
-    return module
+        raise PluginError(f"plugins = {file}: cannot be loaded: {_cause(error)}") from error
 
 
-def _describe(target: Any, module: ModuleType) -> Plugin:
+def _plugins_of(module: ModuleType) -> list[Plugin]:
+    """The plugins that a module, or for a package a module below it, defines."""
+    found = {
+        id(value): value
+        for value in vars(module).values()
+        # A class's own mark, not one that it inherits.
+        if isinstance(getattr(value, "__dict__", {}).get(MARK), Declaration)
+        and f"{value.__module__}.".startswith(f"{module.__name__}.")
+    }
+    if not found:
+        raise PluginError("it defines no plugin; put @filter(...) or @judge(...) on a function or a class")
+    return [_describe(target) for target in found.values()]
+
+
+def _describe(target: Any) -> Plugin:
     declaration: Declaration = getattr(target, MARK)
-    file = str(module.__file__)
+    file = str(sys.modules[target.__module__].__file__)
     origin = f"{file}:{inspect.getsourcelines(target)[1]}"
-    stateful = inspect.isclass(target)
-    is_judge_class = stateful and issubclass(target, Judge)
-    call = target.rate if is_judge_class else target.__call__ if stateful else target
-    rows = [p for p in inspect.signature(call).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    rows = rows[1:] if stateful else rows
-    if len(rows) != 1:
-        raise PluginError(f"{origin}: {declaration.name!r} must take exactly one positional parameter")
-    hints = typing.get_type_hints(call)
-    row_type = ROW_TYPES[declaration.kind]
-    hint = hints.get(rows[0].name)
-    batch = is_judge_class or typing.get_origin(hint) is not None
-    if hint is not row_type and row_type not in typing.get_args(hint):
-        raise PluginError(
-            f"{origin}: the first parameter of {declaration.name!r} must be annotated "
-            f"{row_type.__name__} or Sequence[{row_type.__name__}]"
-        )
+    try:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", declaration.name):
+            raise PluginError("a name consists of small letters, digits, - and _, a letter first")
+        batch = _takes_batches(target, ROW_TYPES[declaration.kind])
+        options = _options_model(target, declaration.name)
+    except Exception as error:
+        raise PluginError(f"{origin}: {declaration.kind} {declaration.name!r}: {_cause(error)}") from error
     return Plugin(
         kind=declaration.kind,
         name=declaration.name,
@@ -190,22 +213,50 @@ def _describe(target: Any, module: ModuleType) -> Plugin:
         origin=origin,
         source_hash=hashlib.sha256(Path(file).read_bytes()).hexdigest(),
         summary=next(iter((inspect.getdoc(target) or "").splitlines()), ""),
+        before_judging=declaration.before_judging,
         batch=batch,
-        stateful=stateful,
-        options=_options_model(target, declaration.name, origin),
+        stateful=inspect.isclass(target),
+        options=options,
         target=target,
     )
 
 
-def _options_model(target: Any, name: str, origin: str) -> type[BaseModel]:
-    function = target.__init__ if inspect.isclass(target) else target
+def _takes_batches(target: Any, row_type: type) -> bool:
+    """Whether the plugin takes a sequence of rows rather than one."""
+    is_class = inspect.isclass(target)
+    is_judge = is_class and issubclass(target, Judge)
+    if inspect.isabstract(target):
+        raise PluginError("it lacks " + ", ".join(sorted(target.__abstractmethods__)))
+    call = target.rate if is_judge else target.__call__ if is_class else target
+    rows = _parameters(call, skip=is_class, keyword_only=False)
+    hint = typing.get_type_hints(call).get(rows[0].name) if len(rows) == 1 else None
+    origin = typing.get_origin(hint)
+    batch = isinstance(origin, type) and issubclass(list, origin) and typing.get_args(hint) == (row_type,)
+    if batch or (hint is row_type and not is_judge):
+        return batch
+    name, wanted = row_type.__name__, f"Sequence[{row_type.__name__}]"
+    raise PluginError(
+        f"{call.__name__} must take one positional parameter, annotated {wanted if is_judge else f'{name} or {wanted}'}"
+        "; options are keyword-only, after a *"
+    )
+
+
+def _options_model(target: Any, name: str) -> type[BaseModel]:
+    is_class = inspect.isclass(target)
+    function = target.__init__ if is_class else target
+    if is_class and (wrong := _parameters(function, skip=True, keyword_only=False)):
+        raise PluginError(f"the option {wrong[0].name!r} must be keyword-only: put a * before it")
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is not parameter.KEYWORD_ONLY:
-            continue
+    for parameter in _parameters(function, skip=is_class, keyword_only=True):
         if parameter.name not in hints or parameter.default is parameter.empty:
-            raise PluginError(f"{origin}: the option {parameter.name!r} of {name!r} needs a type and a default")
+            raise PluginError(f"the option {parameter.name!r} needs a type and a default")
         fields[parameter.name] = (hints[parameter.name], parameter.default)
-    config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=False)
+    config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
     return create_model(f"Options of {name}", __config__=config, **fields)
+
+
+def _parameters(function: Any, *, skip: bool, keyword_only: bool) -> list[inspect.Parameter]:
+    """The keyword-only or the positional parameters, without `self` where that is to be skipped."""
+    kinds = {inspect.Parameter.KEYWORD_ONLY} if keyword_only else POSITIONAL
+    return [p for p in list(inspect.signature(function).parameters.values())[int(skip) :] if p.kind in kinds]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from multicsr.schemas import (
     content_hash,
 )
 
+APPLICATION_ID = 0x4D435352  # "MCSR": what tells our database from another program's
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -96,13 +97,17 @@ class StoredCandidate(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A candidate that a filter chain can look at: the triplet, or which layer failed and why."""
+    """A candidate that a filter chain can look at: the triplet, or which layer failed and why.
+
+    `scored` is whether the judge has seen it.
+    """
 
     key: str
     sentence_id: int
     attempt: int
     result: Triplet | Failure
     layer: str
+    scored: bool
 
 
 class Consulted(Record):
@@ -145,26 +150,19 @@ class Store:
         """Opens the database, or makes one where there is none.
 
         Raises:
-            RunFolderError: the file is damaged, no database of multicsr, or of a newer version.
+            RunFolderError: the file is damaged, no database of multicsr, or of another version; it stays as it is.
         """
-        try:
-            db = sqlite3.connect(path, isolation_level=None)
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA foreign_keys = ON")
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if version == 0 and tables == 0:
-                db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            elif version != SCHEMA_VERSION:
-                raise RunFolderError(
-                    f"{path}: its schema is version {version}, this multicsr knows {SCHEMA_VERSION}; use another -o"
-                )
-            elif (problem := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise RunFolderError(f"{path}: the database is damaged: {problem}")
-        except sqlite3.DatabaseError as error:
-            raise RunFolderError(f"{path}: not a usable run database: {error}") from None
+        with ExitStack() as on_error:
+            try:
+                db = on_error.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+                _check(db, path)
+                db.row_factory = sqlite3.Row
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = FULL")
+                db.execute("PRAGMA foreign_keys = ON")
+            except sqlite3.DatabaseError as error:
+                raise RunFolderError(f"{path}: not a usable run database: {error}") from None
+            on_error.pop_all()
         return cls(db)
 
     def close(self) -> None:
@@ -176,10 +174,11 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite itself rolls back where the disk is full
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     # --- what the run is ---------------------------------------------------------------------------------------------
 
@@ -226,7 +225,8 @@ class Store:
                     counts["sentences"] += 1
                 else:
                     counts[rejection.reason] = counts.get(rejection.reason, 0) + 1
-                    self._db.execute("INSERT INTO rejections VALUES (?, ?, ?)", tuple(rejection.model_dump().values()))
+                    values = (rejection.line, rejection.reason, rejection.detail)
+                    self._db.execute("INSERT INTO rejections VALUES (?, ?, ?)", values)
                 if counts["sentences"] == limit:
                     break
         return counts
@@ -298,23 +298,22 @@ class Store:
                 self._db.execute("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", (key, judge, *values))
 
     def judged(self, generate: str, judge: str) -> Iterator[Judged]:
-        """Candidates of the recipe that this judge has scored, or that failed, in the order (attempt, sentence)."""
+        """Every candidate of the recipe in the order (attempt, sentence), with this judge's scores where there are."""
         rows = self._db.execute(
             "SELECT x.*, r.a, r.b, r.failure AS judge_failure FROM (" + CANDIDATES + " WHERE c.recipe = ?) x "
-            "LEFT JOIN scores r ON r.candidate = x.key AND r.recipe = ? "
-            "WHERE x.failure IS NOT NULL OR r.candidate IS NOT NULL ORDER BY x.attempt, x.sentence_id",
+            "LEFT JOIN scores r ON r.candidate = x.key AND r.recipe = ? ORDER BY x.attempt, x.sentence_id",
             (generate, judge),
         )
         for row in rows:
             stored = _stored(row)
             if isinstance(stored.result, Failure):
-                yield Judged(stored.key, stored.sentence_id, row["attempt"], stored.result, "generate")
+                yield Judged(stored.key, stored.sentence_id, row["attempt"], stored.result, "generate", False)
             elif row["judge_failure"] is not None:
                 failure = Failure(reason=row["judge_failure"])
-                yield Judged(stored.key, stored.sentence_id, row["attempt"], failure, "judge")
+                yield Judged(stored.key, stored.sentence_id, row["attempt"], failure, "judge", True)
             else:
-                triplet = _triplet(stored.result, row["a"], row["b"])
-                yield Judged(stored.key, stored.sentence_id, row["attempt"], triplet, "")
+                found = triplet(stored.result, row["a"], row["b"])
+                yield Judged(stored.key, stored.sentence_id, row["attempt"], found, "", row["a"] is not None)
 
     # --- verdicts and decisions --------------------------------------------------------------------------------------
 
@@ -386,6 +385,22 @@ class Store:
         return self._db.execute(sql, parameters).fetchall()
 
 
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    """Makes the tables in a new database; RunFolderError for one that is not ours to use."""
+    version, owner = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
+    if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+        db.executescript(f"BEGIN; {SCHEMA} {marks} COMMIT;")
+    elif owner != APPLICATION_ID:
+        raise RunFolderError(f"{path}: a database, but not of multicsr; use another folder (-o)")
+    elif version != SCHEMA_VERSION:
+        raise RunFolderError(
+            f"{path}: its schema is version {version}, this multicsr knows {SCHEMA_VERSION}; use another folder (-o)"
+        )
+    elif (problem := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise RunFolderError(f"{path}: the database is damaged: {problem}")
+
+
 def _stored(row: sqlite3.Row) -> StoredCandidate:
     if row["failure"] is not None:
         return StoredCandidate(row["key"], row["sentence_id"], Failure(reason=row["failure"]))
@@ -400,7 +415,8 @@ def _stored(row: sqlite3.Row) -> StoredCandidate:
     return StoredCandidate(row["key"], row["sentence_id"], candidate)
 
 
-def _triplet(candidate: Candidate, a: float | None, b: float | None) -> Triplet:
+def triplet(candidate: Candidate, a: float | None = None, b: float | None = None) -> Triplet:
+    """A candidate as filters see it, with its similarities if it has any."""
     return Triplet(
         anchor=candidate.anchor,
         positive=candidate.positive.text,

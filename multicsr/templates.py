@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Literal, NewType
+from typing import Any, Literal, NewType
 
-import yaml
 from langchain_core.prompts import PromptTemplate
 from pydantic import Field, ValidationError, model_validator
 
-from multicsr.errors import PromptError
+from multicsr.errors import PromptError, UsageError
 from multicsr.schemas import Record, content_hash
+from multicsr.yamltext import parse_yaml
 
 PromptId = NewType("PromptId", str)
 """The id of a prompt (`entailment`, or `entailment.v1` for a version). As the type of a plugin's option it is checked
@@ -74,8 +74,8 @@ class Prompt(Record):
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of everything in it."""
-        return content_hash(self.model_dump(mode="json"))
+        """SHA-256 of everything in it. What has its default is left out, so that a new optional key changes no hash."""
+        return content_hash(self.model_dump(mode="json", exclude_defaults=True))
 
     def draw(self, count: int, seed: int) -> tuple[Exemplar, ...]:
         """`count` examples of the pool, in an order that the seed alone decides.
@@ -89,17 +89,18 @@ class Prompt(Record):
 
     def render(self, values: Mapping[str, str], exemplars: Sequence[Exemplar] = ()) -> str:
         """The whole prompt: instruction, examples, input, with an empty line between them."""
-        return self._join([_format(self.exemplar or "", item) for item in exemplars], _format(self.input, values))
-
-    def _join(self, examples: Iterable[str], last: str) -> str:
-        return "\n\n".join([self.instruction, *examples, last])
+        examples = [_format(self.exemplar or "", item) for item in exemplars]
+        return "\n\n".join([self.instruction, *examples, _format(self.input, values)])
 
 
 class PromptLibrary:
     """Every prompt that a run can name: the packaged ones and those of a folder of the user's.
 
+    Args:
+        prompts: (origin, prompt); the origin is the file's name.
+
     Raises:
-        PromptError: naming the file and the key, if one is malformed or defined twice.
+        PromptError: naming both files, if a version is defined twice.
     """
 
     def __init__(self, prompts: Iterable[tuple[str, Prompt]]) -> None:
@@ -113,17 +114,23 @@ class PromptLibrary:
 
     @classmethod
     def load(cls, folder: str | None = None) -> PromptLibrary:
-        """The packaged prompts and, if given, every .yaml file of `folder`."""
+        """The packaged prompts and, if given, every .yaml file of `folder`.
+
+        Raises:
+            PromptError: naming the file and the key, if one is malformed, defined twice, or changed after its release.
+        """
+        packaged = resources.files("multicsr.prompts")
         found = [
-            (entry.name, entry.read_text("utf-8"))
-            for entry in sorted(resources.files("multicsr.prompts").iterdir(), key=lambda e: e.name)
+            (entry.name, parse_prompt(entry.read_text("utf-8"), entry.name))
+            for entry in sorted(packaged.iterdir(), key=lambda entry: entry.name)
             if entry.name.endswith(".yaml")
         ]
+        _check_released(found, (packaged / LOCK_FILE).read_text("utf-8"))
         if folder is not None:
             if not Path(folder).is_dir():
                 raise PromptError(f"prompts = {folder}: no such folder")
-            found += [(str(path), path.read_text("utf-8")) for path in sorted(Path(folder).glob("*.yaml"))]
-        return cls((origin, parse_prompt(text, origin)) for origin, text in found)
+            found += [(str(path), parse_prompt(_read(path), str(path))) for path in sorted(Path(folder).glob("*.yaml"))]
+        return cls(found)
 
     def get(self, name: str) -> Prompt:
         """A prompt by `id` (its newest version) or `id.vN`."""
@@ -138,32 +145,58 @@ class PromptLibrary:
     def origin(self, prompt: Prompt) -> str:
         return self._origins[prompt.id, prompt.version]
 
-    def __iter__(self) -> Iterable[Prompt]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Prompt]:
         return iter(prompt for _, prompt in sorted(self._prompts.items()))
 
 
 def parse_prompt(text: str, origin: str) -> Prompt:
-    """A prompt from the text of its file; PromptError names the file and the key."""
+    """A prompt from the text of its file.
+
+    Raises:
+        PromptError: naming the file and every wrong key.
+    """
     try:
-        data = yaml.safe_load(text)
-        return Prompt.model_validate(data)
-    except yaml.YAMLError as error:
-        raise PromptError(f"{origin}: not valid YAML: {str(error).splitlines()[0]}") from None
+        return Prompt.model_validate(parse_yaml(text, origin))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or 'prompt'}: {item['msg']}" for item in error.errors()]
-        raise PromptError(f"{origin}: " + "; ".join(problems)) from None
+        raise PromptError("\n".join(_explain(item, origin) for item in error.errors())) from None
+    except UsageError as error:
+        raise PromptError(str(error)) from None
 
 
-def released_hashes() -> dict[str, str]:
-    """Reference → hash of every released version, from the lock file."""
-    text = (resources.files("multicsr.prompts") / LOCK_FILE).read_text("utf-8")
-    return dict(line.split() for line in text.splitlines() if line and not line.startswith("#"))  # type: ignore[misc]
+def _explain(item: Any, origin: str) -> str:
+    if item["type"] == "extra_forbidden":
+        return f"{origin}: {_dotted(item)}: no such key; a prompt has {', '.join(Prompt.model_fields)}"
+    reason = str(item["msg"]).removeprefix("Value error, ")
+    return f"{origin}: {_dotted(item) + ': ' if item['loc'] else ''}{reason[:1].lower()}{reason[1:]}"
+
+
+def _dotted(item: Any) -> str:
+    return ".".join(map(str, item["loc"]))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise PromptError(f"{path}: cannot read the prompt: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise PromptError(f"{path}: the prompt is not UTF-8 text") from None
+
+
+def _check_released(prompts: Iterable[tuple[str, Prompt]], lock: str) -> None:
+    released = dict(line.split(maxsplit=1) for line in lock.splitlines() if line and not line.startswith("#"))
+    for origin, prompt in prompts:
+        if released.get(prompt.ref, prompt.hash) != prompt.hash:
+            raise PromptError(f"{origin}: {prompt.ref} changed after its release; give the new text a new version")
 
 
 def _check_variables(key: str, template: str, wanted: set[str]) -> None:
-    found = set(PromptTemplate.from_template(template).input_variables)
+    try:
+        found = set(PromptTemplate.from_template(template).input_variables)
+    except ValueError as error:
+        raise ValueError(f"{key}: not a template: {error}; write literal braces as {{{{ and }}}}") from None
     if found != wanted:
-        raise ValueError(f"`{key}` must name {sorted(wanted) or 'nothing'} in braces; it names {sorted(found)}")
+        raise ValueError(f"{key}: must name {sorted(wanted) or 'nothing'} in braces; it names {sorted(found)}")
 
 
 def _format(template: str, values: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from functools import cached_property
@@ -41,6 +42,7 @@ class Workspace:
         self.folder, self.store, self.config, self.reporter = folder, store, config, reporter
         self.should_stop: Callable[[], bool] = lambda: False
         self._lock = lock
+        self._new = False
         self._models: dict[str, LanguageModel] = {}
 
     @classmethod
@@ -53,12 +55,13 @@ class Workspace:
             raise RunFolderError(f"{folder}: a file, not a run folder; name another with -o")
         if folder.is_dir() and not (folder / DATABASE).exists() and any(_foreign(folder)):
             raise RunFolderError(f"{folder}: not empty and not a run of multicsr; name another folder with -o")
+        new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock = _acquire(folder)
         try:
             store = Store.open(folder / DATABASE)
             stored = store.get_meta("config")
-            if stored is None:
+            if stored is None or store.stage("ingest") is None:
                 store.set_meta("config", config.model_dump(mode="json"))
                 (folder / CONFIG).write_text(commented_yaml(config), "utf-8")
             elif changed := differences(Config.model_validate(stored), config):
@@ -71,7 +74,9 @@ class Workspace:
         except BaseException:
             lock.release()
             raise
-        return cls(folder, store, config, lock, reporter or Silent())
+        work = cls(folder, store, config, lock, reporter or Silent())
+        work._new = new
+        return work
 
     @classmethod
     def open(
@@ -124,8 +129,11 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close_models()
+        begun = self.store.stage("ingest") is not None
         self.store.close()
         (self.folder / HOLDER).unlink(missing_ok=True)
+        if self._new and not begun:
+            shutil.rmtree(self.folder)  # nothing came in: a wrong path must not leave a run behind
         self._lock.release()
 
 

@@ -7,11 +7,13 @@ import re
 from multicsr import Triplet, Verdict, filter
 
 
-@filter("copy", version="1")
+@filter("copy", version="1", before_judging=True)
 def copy(triplet: Triplet, *, max_overlap: float = 0.95) -> Verdict:
-    """Rejects a positive or negative that repeats the anchor, or the other one, word for word or nearly so.
+    """Rejects a positive that repeats the anchor word for word, and a negative that repeats the anchor or the positive.
 
-    `max_overlap` is the largest share of common word bigrams (Jaccard) that still counts as different.
+    Case and punctuation do not matter. `max_overlap` is the largest share of common word bigrams (Jaccard) that still
+    counts as different: at 0.95 one other word does, in a sentence of up to 77. It must be strict, as one word may turn
+    the meaning round, which is what makes a negative hard; whether it does is for the judge to say.
     """
     pairs = (
         ("positive-copies-anchor", triplet.anchor, triplet.positive),
@@ -27,7 +29,7 @@ def copy(triplet: Triplet, *, max_overlap: float = 0.95) -> Verdict:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+    return re.findall(r"\w+", text.casefold()) or [text.strip()]
 
 
 def _bigrams(words: list[str]) -> set[tuple[str, str]]:

@@ -28,4 +28,4 @@ class Duplicate:
 
 
 def _key(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"\w+", text.casefold()))
+    return tuple(re.findall(r"\w+", text.casefold())) or (text.strip(),)

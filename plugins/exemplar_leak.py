@@ -7,19 +7,19 @@ import re
 from multicsr import Triplet, Verdict, filter
 
 
-@filter("exemplar-leak", version="1")
-def exemplar_leak(triplet: Triplet, *, min_words: int = 4, max_share: float = 0.5) -> Verdict:
+@filter("exemplar-leak", version="1", before_judging=True)
+def exemplar_leak(triplet: Triplet, *, min_words: int = 6, max_share: float = 0.5) -> Verdict:
     """Rejects a sentence that was taken from the examples of its own prompt instead of being written for the anchor.
 
-    A run of at least `min_words` words that an example has and the anchor has not is a leak, if it makes up more than
-    `max_share` of the sentence.
+    A run of at least `min_words` words that an example has too is a leak, if those of them that the anchor does not
+    have make up more than `max_share` of the sentence. Shorter runs belong to the language (“and no one is there”).
     """
-    anchor = _words(triplet.anchor)
+    anchor = frozenset(_words(triplet.anchor))
     for role, text in (("positive", triplet.positive), ("negative", triplet.negative)):
         words = _words(text)
         for example in triplet.exemplars:
-            run = _longest_run(words, _words(example))
-            if len(run) >= min_words and len(run) > max_share * len(words) and not _contains(anchor, run):
+            run = _foreign_run(words, _words(example), anchor, min_words)
+            if _foreign(run, anchor) > max_share * len(words):
                 return Verdict.reject(f"{role}-leaks-exemplar", f"“{' '.join(run)}” stands in its prompt", retry=True)
     return Verdict.accept()
 
@@ -28,20 +28,18 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-def _longest_run(a: list[str], b: list[str]) -> list[str]:
-    """The longest run of words that both have."""
-    best, end = 0, 0
-    previous = [0] * (len(b) + 1)
-    for i, word in enumerate(a, start=1):
-        current = [0] * (len(b) + 1)
-        for j, other in enumerate(b, start=1):
-            if word == other:
-                current[j] = previous[j - 1] + 1
-                if current[j] > best:
-                    best, end = current[j], i
-        previous = current
-    return a[end - best : end]
+def _foreign(run: list[str], anchor: frozenset[str]) -> int:
+    return sum(word not in anchor for word in run)
 
 
-def _contains(words: list[str], run: list[str]) -> bool:
-    return any(words[i : i + len(run)] == run for i in range(len(words) - len(run) + 1))
+def _foreign_run(words: list[str], example: list[str], anchor: frozenset[str], least: int) -> list[str]:
+    """Of the runs of at least `least` words that both have, the one with the most words that the anchor has not."""
+    best: list[str] = []
+    lengths = [0] * (len(example) + 1)
+    for i, word in enumerate(words, start=1):
+        # lengths[j]: how many words before and at i and j are the same in both
+        lengths = [0, *(lengths[j] + 1 if word == other else 0 for j, other in enumerate(example))]
+        run = words[i - max(lengths) : i]
+        if len(run) >= max(least, 1) and _foreign(run, anchor) > _foreign(best, anchor):
+            best = run
+    return best

@@ -5,11 +5,15 @@ from __future__ import annotations
 from multicsr import Triplet, Verdict, filter
 
 
-@filter("length", version="1")
+@filter("length", version="1", before_judging=True)
 def length(
     triplet: Triplet, *, min_words: int = 3, max_words: int = 60, max_ratio: float = 3.0, allow_truncated: bool = False
 ) -> Verdict:
-    """Rejects what is empty, too short, too long, cut off, or of a very different length than its anchor."""
+    """Rejects what is empty, too short, too long, cut off, or of a very different length than its anchor.
+
+    Words are what white space separates. A sentence may be shorter than `min_words` where its anchor is. `max_ratio`
+    is the longer one's number of words to the shorter one's.
+    """
     if triplet.truncated and not allow_truncated:
         return Verdict.reject("truncated", "cut off at the token limit", retry=True)
     anchor = len(triplet.anchor.split())

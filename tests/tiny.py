@@ -11,12 +11,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
-    BloomConfig,
-    BloomForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MptConfig,
+    MptForCausalLM,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -69,19 +69,13 @@ def save_gpt2(folder: Path) -> Path:
     return _save(folder, GPT2LMHeadModel, config, tokenizer)
 
 
-def save_bloom(folder: Path) -> Path:
-    """Causal, ALiBi: takes no positions but counts in the attention mask."""
+def save_mpt(folder: Path) -> Path:
+    """Causal, ALiBi: takes no positions and counts columns."""
     tokenizer = byte_level(eos="</s>")
-    config = BloomConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        n_layer=2,
-        n_head=4,
-        bos_token_id=None,
-        eos_token_id=0,
-        pad_token_id=0,
+    config = MptConfig(
+        vocab_size=len(tokenizer), d_model=32, n_layers=2, n_heads=4, eos_token_id=tokenizer.eos_token_id
     )
-    return _save(folder, BloomForCausalLM, config, tokenizer)
+    return _save(folder, MptForCausalLM, config, tokenizer)
 
 
 def save_t5(folder: Path) -> Path:
@@ -187,6 +181,14 @@ def byte_level(*, eos: str, bos: str | None = None, around: bool = False) -> Pre
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=eos, bos_token=bos, additional_special_tokens=[TURN]
     )
+
+
+def byte_fallback() -> PreTrainedTokenizerFast:
+    """A tokenizer of characters that writes unknown ones as bytes, <0xE6> and so on, as SentencePiece does."""
+    known = ["</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"ab ▁"]
+    tokenizer = Tokenizer(models.BPE({token: n for n, token in enumerate(known)}, [], byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
 
 
 @torch.no_grad()

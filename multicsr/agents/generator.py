@@ -92,19 +92,19 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
     ) -> list[Answer]:
         """One answer for each input, in order; the whole list goes to the model at once."""
         anchors = [Anchor(text=item) if isinstance(item, str) else item for item in inputs]
-        drawn = {attempt: self._draw(attempt) for attempt in sorted({anchor.attempt for anchor in anchors})}
-        pairs = [self._requests(anchor, *drawn[anchor.attempt]) for anchor in anchors]
+        drawn = {attempt: self.draw(attempt) for attempt in sorted({anchor.attempt for anchor in anchors})}
+        pairs = [self.requests(anchor, *drawn[anchor.attempt]) for anchor in anchors]
         written = self._write([request for pair in pairs for request in pair])
         return [
             self._candidate(anchor, drawn[anchor.attempt], written[2 * n], written[2 * n + 1])
             for n, anchor in enumerate(anchors)
         ]
 
-    def _draw(self, attempt: int) -> tuple[tuple[Exemplar, ...], tuple[Exemplar, ...]]:
+    def draw(self, attempt: int) -> tuple[tuple[Exemplar, ...], tuple[Exemplar, ...]]:
         seed = int(content_hash("exemplars", self.seed, attempt)[:8], 16)
         return self.positive.draw(self.config.exemplars, seed), self.negative.draw(self.config.exemplars, seed)
 
-    def _requests(
+    def requests(
         self, anchor: Anchor, positive: tuple[Exemplar, ...], negative: tuple[Exemplar, ...]
     ) -> tuple[ContrastRequest, ContrastRequest]:
         intended = self.positive.render({"anchor": anchor.text}, positive)

@@ -136,10 +136,9 @@ def _find(name: str) -> _Source:
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise ModelError(f"{name}: a model is a folder, a .gguf file or a Hub id, and this file is none of them")
-        absent = [package for package in GGUF_PACKAGES if find_spec(package) is None]
-        if absent:
+        if not all(find_spec(package) for package in GGUF_PACKAGES):
             raise ModelError(
-                f"{name}: transformers reads GGUF files with more packages: pip install {' '.join(absent)}"
+                f"{name}: transformers reads GGUF files with more packages; run: pip install 'multicsr[gguf]'"
             )
         return _Source(str(path.parent), path.parent, {"gguf_file": path.name})
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.suffix.lower() == ".gguf":
@@ -237,9 +236,7 @@ def _explained(name: str, problem: str) -> Iterator[None]:
     """Turns what the libraries raise into one line for the user: model, problem and fix, first line of the cause."""
     try:
         yield
-    except ImportError as error:
-        raise ModelError(f"{name}: loading it needs a package that is not installed: {_first_line(error)}") from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{name}: {problem} ({_first_line(error)})") from error
 
 

@@ -68,7 +68,9 @@ def cli() -> None:
 def main() -> None:
     """Entry point: errors become one clear message and an exit code (1 failed, 2 usage, 130 interrupted)."""
     from multicsr.errors import MulticsrError
+    from multicsr.threads import share_cores
 
+    share_cores()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -43,8 +43,7 @@ def command(
 
     # What stands in an existing run counts as given, so that a bare `multicsr run -o RUN` goes on with it.
     base = stored_config(output) if output and has_run(output) and config_path is None else None
-    flags = flags_of(given, base or Config())
-    flags |= {
+    named = {
         "input.source": source,
         "input.column": given["column"],
         "input.limit": given["limit"],
@@ -52,6 +51,7 @@ def command(
         "seed": given["seed"],
         "train.seeds": _seeds(given["seed"], given["seeds"]),
     }
+    flags = {key: value for key, value in named.items() if value is not None} | flags_of(given, base or Config())
     config = load_config(config_path, flags=flags, base=base)
     folder = output or Path("runs") / _name(config.input.source)
     with opened(Workspace.create(folder, config, make_reporter(quiet))) as work:

@@ -33,7 +33,7 @@ def opened(work: Workspace) -> Iterator[Workspace]:
 
     former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     work.should_stop = lambda: asked
-    handler = logging.FileHandler(work.folder / LOG, encoding="utf-8")
+    handler = logging.FileHandler(work.folder / LOG, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
     try:

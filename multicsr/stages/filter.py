@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from multicsr.filtering import BoundFilter, Outcome, bind_filters, run_chain
+from multicsr.filtering import BoundFilter, Outcome, before_judging, bind_filters, run_chain
 from multicsr.schemas import Failure, Status, Triplet, Verdict
 from multicsr.store import Consulted, Decision, Judged
 from multicsr.workspace import Workspace
@@ -40,10 +40,11 @@ def _decide(chain: Sequence[BoundFilter], items: Iterator[Judged]) -> Iterator[t
         todo = [item for item in attempt if item.sentence_id not in settled]
         for begin in range(0, len(todo), BATCH):
             part = todo[begin : begin + BATCH]
-            triplets = [item.result for item in part if isinstance(item.result, Triplet)]
-            said = iter(run_chain(chain, triplets))
+            said = _said(chain, part)
             for item in part:
-                outcomes = next(said) if isinstance(item.result, Triplet) else []
+                outcomes = said.get(item.key, [])
+                if isinstance(item.result, Triplet) and not item.scored and all(_accepted(o) for _, o in outcomes):
+                    continue  # the judge has yet to see it
                 decision = _decision(item, outcomes)
                 if decision.status is Status.ACCEPTED:
                     settled.add(item.sentence_id)
@@ -54,6 +55,20 @@ def _decide(chain: Sequence[BoundFilter], items: Iterator[Judged]) -> Iterator[t
                         for bound, outcome in outcomes
                     ],
                 )
+
+
+def _said(chain: Sequence[BoundFilter], items: Sequence[Judged]) -> dict[str, list[tuple[BoundFilter, Outcome]]]:
+    """Candidate → what the filters said; one that was not judged is shown to those that need no scores."""
+    said: dict[str, list[tuple[BoundFilter, Outcome]]] = {}
+    for part, scored in ((before_judging(chain), False), (chain, True)):
+        shown = [(item.key, item.result) for item in items if item.scored == scored]
+        triplets = {key: result for key, result in shown if isinstance(result, Triplet)}
+        said.update(zip(triplets, run_chain(part, list(triplets.values())), strict=True))
+    return said
+
+
+def _accepted(outcome: Outcome) -> bool:
+    return isinstance(outcome, Verdict) and outcome.accepted
 
 
 def _decision(item: Judged, outcomes: Sequence[tuple[BoundFilter, Outcome]]) -> Decision:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from multicsr.agents.judge import JudgeAgent, needs
-from multicsr.schemas import Candidate, Pair
+from multicsr.filtering import BoundFilter, before_judging, bind_filters, run_chain
+from multicsr.schemas import Candidate, Pair, Verdict
 from multicsr.stages.generate import generator_agent
-from multicsr.store import StoredCandidate
+from multicsr.store import StoredCandidate, triplet
 from multicsr.workspace import Workspace
 
 
@@ -23,18 +26,17 @@ def judge_agent(work: Workspace) -> JudgeAgent:
 def judge(work: Workspace) -> int:
     """Judges every candidate of the current generator that the current judge has not seen.
 
+    What the filters that need no scores reject is not judged: no model call is spent on it.
+
     Returns:
         How many candidates got scores (or a failure).
     """
     generator = generator_agent(work).recipe_hash
     agent = judge_agent(work)
-    todo = work.store.without_score(generator, agent.recipe_hash)
+    chain = before_judging(bind_filters(work.registry, work.config.filters))
+    todo = [item for item in work.store.without_score(generator, agent.recipe_hash) if _worth_judging(chain, item)]
     if not todo:
         return 0
-    if agent.calibration is None and agent.plugin.name == "likelihood":
-        work.reporter.note(
-            "the likelihood judge has no calibration for this model; its similarities are on its own 0 to 5 scale"
-        )
     size = work.config.judge.chunk
     with work.reporter.task("judge", len(todo)) as task:
         for begin in range(0, len(todo), size):
@@ -45,6 +47,13 @@ def judge(work: Workspace) -> int:
             task.advance(len(chunk))
             work.stop_if_asked()
     return len(todo)
+
+
+def _worth_judging(chain: Sequence[BoundFilter], item: StoredCandidate) -> bool:
+    if not isinstance(item.result, Candidate):
+        return False
+    (said,) = run_chain(chain, [triplet(item.result)])
+    return all(isinstance(outcome, Verdict) and outcome.accepted for _, outcome in said)
 
 
 def _pairs(item: StoredCandidate) -> tuple[Pair, Pair]:

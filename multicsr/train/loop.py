@@ -1,4 +1,4 @@
-"""The training loop (design 1, stage 3): it reads from top to bottom.
+"""The training loop, stage 3 of MultiCSR: it reads from top to bottom.
 
 Nothing random is carried from step to step: the order of the triplets is a function of (seed, epoch), dropout of
 (seed, step). So weights, optimizer state and step number make a checkpoint, and a training that resumes from it is
@@ -40,7 +40,7 @@ class StepMetrics(Record):
         epoch: from 1.
         loss: mean of the batch, in nats.
         learning_rate: of this step.
-        mask_rate: share of the off-diagonal in-batch logits that were masked, 0 to 1.
+        mask_rate: share of the off-diagonal in-batch logits that were masked, as too similar or as duplicates, 0 to 1.
         grad_norm: before clipping.
         triplets_per_s: of this step, without looks at the development set.
         dev: Spearman × 100 on the development set after this step, where there was a look.

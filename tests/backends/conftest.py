@@ -19,7 +19,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     save = {
         "llama": tiny.save_llama,
         "gpt2": tiny.save_gpt2,
-        "bloom": tiny.save_bloom,
+        "mpt": tiny.save_mpt,
         "t5": tiny.save_t5,
         "bart": tiny.save_bart,
     }
@@ -32,7 +32,7 @@ def checkpoints(tiny_models: dict[str, Path]) -> dict[str, Checkpoint]:
     return {name: load_checkpoint(str(folder), "cpu") for name, folder in tiny_models.items()}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """For models so small that sharing their work among threads takes longer than the work."""
     threads = torch.get_num_threads()

@@ -10,14 +10,14 @@ from multicsr.backends.transformers import TransformersModel
 from multicsr.backends.transformers_loading import Checkpoint
 from multicsr.schemas import ContrastRequest, RequestFailure, Sampling, ScoreRequest
 
-CAUSAL = ("llama", "gpt2", "bloom")
+CAUSAL = ("llama", "gpt2", "mpt")
 ARCHITECTURES = (*CAUSAL, "t5", "bart")
 ROUNDING = 1e-4
 """Nats by which float32 in batches may differ from float64 one by one."""
 
 MAX_TOKENS = 10
 
-REWRITE = "Rewrite the sentence in different words. Sentence: {} Rewrite:"
+REWRITE = "Rewrite the sentence in different words. Sentence: He sleeps. Rewrite: He is in bed. Sentence: {} Rewrite:"
 CONTRADICT = "Change the sentence. Sentence: {} Contradiction:"
 ANCHORS = ("Two kids are running.", "A man is playing a guitar on stage.", "He sleeps.")
 
@@ -40,7 +40,7 @@ def contrasts() -> list[ContrastRequest]:
     requests = []
     for number, (omega, plausibility) in enumerate(settings + settings[4:8]):
         prompt, opposite = next(texts)
-        sampling = Sampling(max_tokens=MAX_TOKENS - number % 3, stop=("\n", "g") if number % 2 else ())
+        sampling = Sampling(max_tokens=MAX_TOKENS - number % 3, stop=("\n", "e", "t") if number % 2 else ())
         requests.append(
             ContrastRequest(prompt=prompt, opposite=opposite, omega=omega, plausibility=plausibility, sampling=sampling)
         )

@@ -26,9 +26,11 @@ from tests import tiny
 from tests.backends.samples import ARCHITECTURES, CAUSAL, ROUNDING, by_index, contrasts, engine, prompts, scores
 from tests.reference import Reference, reference_contrast, reference_score
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
-def expected(checkpoints: dict[str, Checkpoint]) -> dict[str, list[Reference]]:
+def expected(one_thread: None, checkpoints: dict[str, Checkpoint]) -> dict[str, list[Reference]]:
     """What the reference writes for `contrasts()`."""
     return {
         name: [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from multicsr.backends.transformers_decoding import (
@@ -112,16 +113,15 @@ def test_cut_is_before_the_first_stop_string(text: str, stop: list[str]) -> None
     assert cut(text, stop) == (text[: ends[0]] if ends else None)
 
 
-TOKENIZER = tiny.byte_level(eos="</s>")
-
-
+@pytest.mark.parametrize("tokenizer", [tiny.byte_level(eos="</s>"), tiny.byte_fallback()], ids=["level", "fallback"])
 @given(
-    st.text(st.sampled_from("ab \n日本é😀"), min_size=1, max_size=12),
-    st.lists(st.text(st.sampled_from("ab \n日é😀"), min_size=1, max_size=3), max_size=2),
+    text=st.text(st.sampled_from("ab \n日本é😀"), min_size=1, max_size=12),
+    stop=st.lists(st.text(st.sampled_from("ab \n日é😀"), min_size=1, max_size=3), max_size=2),
 )
-def test_a_stop_string_is_noticed_with_the_token_that_completes_it(text: str, stop: list[str]) -> None:
-    detokenizer = Detokenizer(TOKENIZER, frozenset())
-    ids = TOKENIZER(text).input_ids
+@example(text="日本日本\na", stop=["\n"])
+def test_a_stop_string_is_noticed_with_the_token_that_completes_it(tokenizer: Any, text: str, stop: list[str]) -> None:
+    detokenizer = Detokenizer(tokenizer, frozenset())
+    ids = tokenizer(text).input_ids
     assert detokenizer.text(ids) == text
     first = next((n for n in range(1, len(ids) + 1) if cut(detokenizer.text(ids[:n]), stop) is not None), None)
     noticed = next((n for n in range(1, len(ids) + 1) if detokenizer.stopped(ids[:n], stop)), None)

@@ -65,10 +65,15 @@ def refusal(name: str | Path, device: str = "cpu") -> str:
     return message
 
 
+def pickled(folder: Path, target: Path) -> Path:
+    """The same model with its weights as PyTorch pickles them."""
+    weights = load_checkpoint(str(folder), "cpu").model.state_dict()
+    torch.save(weights, copy(folder, target, "*.safetensors") / "pytorch_model.bin")
+    return target
+
+
 def test_pickled_weights_are_refused(tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    folder = copy(tiny_models["llama"], tmp_path / "pickled", "*.safetensors")
-    torch.save({"weight": torch.zeros(1)}, folder / "pytorch_model.bin")
-    assert "only pickled weights (pytorch_model.bin)" in refusal(folder)
+    assert "only pickled weights (pytorch_model.bin)" in refusal(pickled(tiny_models["llama"], tmp_path / "model"))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +135,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of the Hugging Face Hub, and no network."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("transformers.utils.hub.TRANSFORMERS_CACHE", str(tmp_path), raising=False)  # before version 5
     return tmp_path
 
 
@@ -138,17 +144,29 @@ def test_a_hub_id_that_cannot_be_had_is_explained(hub_cache: Path) -> None:
     assert "neither a folder here nor a model that the Hugging Face Hub gives us" in refusal("not a name")
 
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def snapshot(hub_cache: Path, name: str) -> Path:
+    """Where the cache keeps the files of a model of `tests` at a commit that is its main branch."""
+    repository = hub_cache / f"models--tests--{name}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    return repository / "snapshots" / COMMIT
+
+
 def test_a_cached_hub_model_loads_with_the_fingerprint_of_its_files(
     hub_cache: Path, tiny_models: dict[str, Path]
 ) -> None:
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    repository = hub_cache / "models--tests--tiny"
-    copy(tiny_models["llama"], repository / "snapshots" / commit)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
+    copy(tiny_models["llama"], snapshot(hub_cache, "tiny"))
     with TransformersModel.load("tests/tiny", spec="hf:tests/tiny", device="cpu") as model:
         assert model.info.fingerprint == load_checkpoint(str(tiny_models["llama"]), "cpu").fingerprint
         assert by_index(model.generate([GenerateRequest(prompt="A man")]))
+
+
+def test_a_cached_hub_model_with_pickled_weights_is_refused(hub_cache: Path, tiny_models: dict[str, Path]) -> None:
+    pickled(tiny_models["llama"], snapshot(hub_cache, "pickled"))
+    assert "with safetensors weights" in refusal("tests/pickled")
 
 
 # --- the bundled model -----------------------------------------------------------------------------------------------

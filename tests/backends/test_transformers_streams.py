@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from multicsr.backends.transformers_loading import Checkpoint
 from multicsr.backends.transformers_streams import shared_prefixes
 from multicsr.schemas import ContrastRequest, GenerateRequest, Sampling, ScoreRequest
-from tests.backends.samples import REWRITE, by_index, engine, prompts
+from tests.backends.samples import CAUSAL, REWRITE, ROUNDING, by_index, engine, prompts
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Seen:
@@ -62,8 +64,30 @@ def test_a_shared_beginning_is_read_once(name: str, checkpoints: dict[str, Check
     assert seen.columns < 0.7 * sum(lengths)
 
 
+@pytest.mark.parametrize("name", CAUSAL)
+def test_reading_a_shared_beginning_apart_changes_nothing(name: str, checkpoints: dict[str, Checkpoint]) -> None:
+    requests = [
+        ScoreRequest(prompt=REWRITE.format(anchor), continuations=(" A man",))
+        for anchor in ("A.", "Two kids are running.", "A man is playing a guitar on stage.", "B.")
+    ]
+    together, alone = (by_index(engine(checkpoints[name], size).score(requests)) for size in (4, 1))
+    for one, other in zip(together, alone, strict=True):
+        assert one.log_probs[0] == pytest.approx(other.log_probs[0], abs=ROUNDING)
+
+
+BEGINNINGS = ((0,) * 8, (0,) * 5 + (1,) * 5, (1,))
+
+
 @given(
-    st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=12).map(tuple), min_size=1, max_size=8),
+    st.lists(
+        st.builds(
+            lambda beginning, end: (*beginning, *end),
+            st.sampled_from(BEGINNINGS),
+            st.lists(st.integers(0, 1), min_size=1, max_size=4),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
     st.integers(1, 3),
 )
 def test_shared_prefixes_are_shared_and_leave_what_is_asked_for(texts: list[tuple[int, ...]], last: int) -> None:

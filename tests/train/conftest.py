@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ VERBS = ("eats", "sees", "finds", "wants", "likes", "paints")
 OBJECTS = ("bread", "water", "music", "snow", "flowers", "books")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 OTHERS = ("the", "a", "no", "now", "today", "has", "really", "very", "nobody", "not", "##s")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from threads, which on a busy machine mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

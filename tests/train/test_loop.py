@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from statistics import mean
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from multicsr.config import TrainConfig
 from multicsr.errors import StageError
@@ -137,6 +139,28 @@ def test_a_killed_training_resumes_from_its_last_checkpoint(
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.safetensors", "best.safetensors"}
 
 
+def test_a_training_killed_before_its_first_checkpoint_starts_anew(
+    few: Triplets, dev: Dev, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = tiny_config.model_copy(update={"checkpoint_steps": 100})
+
+    def power_cut(metrics: StepMetrics) -> None:
+        if metrics.step == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(few, config=config, seed=3, folder=tmp_path, dev=dev, on_step=power_cut)
+    assert best_step(tmp_path) == 8
+    assert train(few, config=config, seed=3, folder=tmp_path, dev=dev, should_stop=StopAfter(0)) is None
+    assert best_step(tmp_path) == 0
+
+
+def best_step(folder: Path) -> int:
+    with safe_open(folder / "best.safetensors", framework="pt") as file:
+        step: int = json.loads(file.metadata()["record"])["step"]
+    return step
+
+
 def test_a_checkpoint_that_fails_to_write_leaves_the_one_before(
     few: Triplets,
     tiny_config: TrainConfig,
@@ -228,6 +252,16 @@ def test_the_best_step_is_kept_and_restored(few: Triplets, dev: Dev, tiny_config
     assert right.best_step is not None
     assert right.best_step > 0
     assert right.best_dev == max(score.spearman for score in right.dev) > right.dev[0].spearman + 50
+
+
+def test_of_equally_good_steps_the_first_is_kept(
+    few: Triplets, dev: Dev, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = tiny_config.model_copy(update={"learning_rate": 1e-9})
+    result = train(few, config=config, seed=0, folder=tmp_path, dev=[dev[0], dev[-1]])
+    assert result is not None
+    assert len({score.spearman for score in result.dev}) == 1
+    assert (result.best_step, len(result.dev)) == (0, 4)
 
 
 def test_on_step_tells_the_looks(few: Triplets, dev: Dev, tiny_config: TrainConfig, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from multicsr.schemas import (
     TokenLogProbs,
     content_hash,
 )
+from multicsr.threads import share_cores
 
 KV_BUDGET = 2 << 30
 FLOAT32_FILE_TYPE = 0
@@ -73,6 +74,7 @@ class LlamaCppModel:
         check_gguf(path)
         if importlib.util.find_spec("llama_cpp") is None:
             raise ModelError(f"{path}: GGUF models need llama-cpp-python; run: pip install 'multicsr[local]'")
+        share_cores()
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         process = subprocess.Popen(
             [sys.executable, "-m", "multicsr.backends.llamacpp.worker"],
@@ -152,17 +154,20 @@ class LlamaCppModel:
                 yield answer
 
     def _ask(self, command: Generate | Contrast | ScoreTokens) -> Iterator[Completion | TokenLogProbs | RequestFailure]:
-        finished = False
+        self._tell(command.model_dump_json())
         try:
-            self._tell(command.model_dump_json())
             while not isinstance(reply := self._hear(), Done):
                 if not isinstance(reply, Answer):
                     raise WorkerError(f"{self._path}: an unexpected answer: {reply!r}")
                 yield reply.answer
-            finished = True
-        finally:
-            if not finished:
-                self.close()  # answers left in the pipe would be taken for the next command's
+        except GeneratorExit:
+            # Answers left in the pipe would be taken for the next command's.
+            while not isinstance(self._hear(), Done):
+                pass
+            raise
+        except BaseException:
+            self.close()
+            raise
 
     def _tell(self, message: str) -> None:
         if self._process.stdin is None or self._process.stdin.closed:

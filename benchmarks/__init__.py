@@ -1,0 +1,1 @@
+"""What measures speed and quality, each a command that prints a table."""

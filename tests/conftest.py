@@ -1,0 +1,5 @@
+"""What all tests share."""
+
+from multicsr.threads import share_cores
+
+share_cores()
