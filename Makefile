@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 
 .PHONY: run test check bench clean
 
-run: $(READY)  ## the main job, offline: bundled sentences and models → runs/sentences
-	$(BIN)/multicsr run -o runs/bundled
+run: $(READY)  ## the main job, offline: bundled sentences and models → runs/bundled
+	$(BIN)/multicsr run --limit 200 -o runs/bundled
 
 test: $(READY)  ## all tests
 	$(BIN)/pytest -q
@@ -17,9 +17,10 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## what contrast does to copies, and how fast the engine is
+bench: $(READY)  ## what contrast does to copies, how fast the engine is, and whether the two engines agree
 	$(BIN)/python -m benchmarks.copies
 	$(BIN)/python -m benchmarks.generation
+	$(BIN)/python -m benchmarks.agreement
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -125,10 +125,14 @@ class Config(Record):
 
     @field_validator("filters")
     @classmethod
-    def _name_what_is_off(cls, value: dict[str, Any]) -> dict[str, Any]:
-        # A file that does not name a default filter leaves it on, so one that is off is always named, and no other.
-        kept = {name: options for name, options in value.items() if options is not None or name in DEFAULT_FILTERS}
-        return kept | {name: None for name in DEFAULT_FILTERS if name not in kept}
+    def _as_in_a_file(cls, value: dict[str, Any]) -> dict[str, Any]:
+        # A file adds to the default filters and their options. So every default filter is named here, on or off, and
+        # of the others only those that are on: what is written to a file then reads back as it was.
+        on = {
+            name: (DEFAULT_FILTERS.get(name) or {}) | options for name, options in value.items() if options is not None
+        }
+        names = [*(name for name in value if name in on or name in DEFAULT_FILTERS), *DEFAULT_FILTERS]
+        return {name: on.get(name) for name in names}
 
 
 def load_config(
@@ -339,7 +343,7 @@ def _is_key(dotted: str) -> bool:
 def _nearest(key: str) -> str:
     keys = config_keys()
     same_leaf = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = same_leaf or difflib.get_close_matches(key, keys, 1)
+    near = same_leaf or difflib.get_close_matches(key, [*keys, *Config.model_fields], 1)
     return f"; did you mean `{'` or `'.join(near)}`?" if near else "; `multicsr init` writes all of them"
 
 

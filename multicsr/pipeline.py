@@ -47,10 +47,7 @@ def check(work: Workspace) -> None:
 
 def write_rounds(work: Workspace) -> None:
     """Rounds of generating, judging and filtering; a later round serves what was rejected for a retryable reason."""
-    agent = judge_agent(work)  # a judge that this model cannot serve is found before the model has written for hours
-    if agent.calibration is None:
-        name = work.config.judge.name
-        work.reporter.note(f"the judge {name} is not calibrated for this model: α, β, γ are on its own scale of 0 to 5")
+    judge_agent(work)  # a judge that this model cannot serve is found before the model has written for hours
     for attempt in range(work.config.rounds):
         written = generate(work, attempt)
         judge(work)

@@ -174,7 +174,7 @@ class Score(Record):
 
     Attributes:
         similarity: 0 (unrelated or opposed) to 5 (same meaning).
-        raw: the judge's own number before calibration, if it has one: higher means more similar.
+        raw: the number that the judge made it from, if it has one: higher means more similar.
     """
 
     similarity: Similarity

@@ -166,6 +166,8 @@ def parse_prompt(text: str, origin: str) -> Prompt:
 def _explain(item: Any, origin: str) -> str:
     if item["type"] == "extra_forbidden":
         return f"{origin}: {_dotted(item)}: no such key; a prompt has {', '.join(Prompt.model_fields)}"
+    if item["type"] == "model_type":
+        return f"{origin}: a prompt is a mapping of keys: {', '.join(Prompt.model_fields)}"
     reason = str(item["msg"]).removeprefix("Value error, ")
     return f"{origin}: {_dotted(item) + ': ' if item['loc'] else ''}{reason[:1].lower()}{reason[1:]}"
 

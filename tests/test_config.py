@@ -88,7 +88,8 @@ def test_a_section_whose_keys_are_commented_out_changes_nothing(tmp_path):
 
 
 def test_every_problem_of_every_source_is_reported_at_once_with_key_value_and_origin(tmp_path):
-    text = "seed: -1\nrounds: some\ngenerate: {omega: .nan, omga: 1}\ntrain: {seeds: [1, 2, x], pooling: max}\nevaluate: 5\n"
+    text = "seed: -1\nrounds: some\nevaluate: 5\ngenerate: {omega: .nan, omga: 1}\n"
+    text += "train: {seeds: [1, 2, x], pooling: max}\n"
     environ = {"MULTICSR_GENERATE__TOP_P": "1.5", "MULTICSR_GENERATE__LLLM": "x"}
     flags = {"judge.chunk": 0, "jugde.name": "nli", "train.phi": "high"}
     path = tmp_path / "c.yaml"
@@ -115,7 +116,7 @@ def test_every_problem_of_every_source_is_reported_at_once_with_key_value_and_or
         ("temperature: 1", "temperature", "did you mean `generate.temperature` or `train.temperature`?"),
         ("train: {omega: 1}", "train.omega", "did you mean `generate.omega`?"),
         ("generate: {max_token: 3}", "generate.max_token", "did you mean `generate.max_tokens`?"),
-        ("genrate: {omega: 1}", "genrate", "`multicsr init` writes all of them"),
+        ("genrate: {omega: 1}", "genrate", "did you mean `generate`?"),
         ("plugin: [a.py]", "plugin", "did you mean `plugins`?"),
         ("zzz: 1", "zzz", "`multicsr init` writes all of them"),
     ],
@@ -134,7 +135,7 @@ def test_an_unknown_key_in_the_file_is_refused_and_the_likely_one_named(tmp_path
         ("input: {source: 2024}", "input.source = 2024 (FILE): input should be a valid string; put it in quotes"),
         ("input: {source: null}", "input.source = None (FILE): input should be a valid string"),
         ("train: {seeds: [1, 1]}", "train.seeds = [1, 1] (FILE): the same seed twice trains the same model twice; "),
-        ("1: x", "1 = 'x' (FILE): keys should be strings"),
+        ("1: x", "1 = 1 (FILE): keys should be strings"),
     ],
 )
 def test_a_value_of_the_wrong_form_is_refused_with_the_fix(tmp_path, text, said):
@@ -249,7 +250,7 @@ def test_a_value_given_as_text(text, value):
 
 
 def test_the_files_filters_are_merged_with_the_default_ones(tmp_path):
-    text = "filters:\n  curation: {alpha: 2}\n  copy: null\n  mine: {words: [a, b]}\n"
+    text = "filters:\n  copy: null\n  curation: {alpha: 2}\n  mine: {words: [a, b]}\n"
     config = load(text, folder=tmp_path)
     changed = {"curation": {"alpha": 2, "beta": 3.0, "gamma": 1.0}, "copy": None, "mine": {"words": ["a", "b"]}}
     assert config.filters == DEFAULT_FILTERS | changed

@@ -8,7 +8,6 @@ from typing import Any
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from multicsr.backends.base import LanguageModel
-from multicsr.calibration import find_calibration
 from multicsr.errors import ModelError, MulticsrError
 from multicsr.plugin import Judge
 from multicsr.registry import Plugin
@@ -19,7 +18,7 @@ Answer = Score | Failure
 
 
 class JudgeAgent(Runnable[Pair, Answer]):
-    """A judge plugin with its options, its language model and, where one fits exactly, its calibration.
+    """A judge plugin with its options, its prompts and its language model.
 
     What a plugin raises, or answers in the wrong form, fails the pairs concerned, with the reason; it never takes the
     others down. Errors of multicsr itself (a model's process that died) are raised.
@@ -43,9 +42,7 @@ class JudgeAgent(Runnable[Pair, Answer]):
                 f"judge.name = {plugin.name}: the language model {spec} cannot {', '.join(sorted(missing))}; "
                 "name another with --judge-llm"
             )
-        fingerprint = model.info.fingerprint if model else None
-        self.calibration = find_calibration(plugin.name, plugin.version, self.options, fingerprint)
-        self._target = plugin.target(**self.options) if plugin.stateful else plugin.target
+        self._target = plugin.bind(self.options, "judge.options")
         if isinstance(self._target, Judge):
             self._target.prompts = prompts
             if model is not None:
@@ -61,7 +58,6 @@ class JudgeAgent(Runnable[Pair, Answer]):
             "options": self.options,
             "prompts": self._prompts,
             "model": self.model.info.model_dump(mode="json", exclude={"capabilities"}) if self.model else None,
-            "calibration": self.calibration.model_dump(mode="json") if self.calibration else None,
         }
 
     @property
@@ -82,21 +78,18 @@ class JudgeAgent(Runnable[Pair, Answer]):
         **kwargs: Any,
     ) -> list[Answer]:
         """One answer for each pair, in order."""
-        return [self._calibrate(answer) for answer in self._rate(list(inputs))]
-
-    def _rate(self, pairs: list[Pair]) -> list[Answer]:
+        pairs = list(inputs)
         if not self.plugin.batch:
-            return [self._rate_all([pair], one=True)[0] for pair in pairs]
-        answers = self._rate_all(pairs)
+            return [self._answers([pair])[0] for pair in pairs]
+        answers = self._answers(pairs)
         if len(pairs) > 1 and all(isinstance(answer, Failure) for answer in answers):
-            return [self._rate_all([pair])[0] for pair in pairs]  # so that one bad pair fails alone
+            return [self._answers([pair])[0] for pair in pairs]  # so that one bad pair fails alone
         return answers
 
-    def _rate_all(self, pairs: list[Pair], *, one: bool = False) -> list[Answer]:
+    def _answers(self, pairs: list[Pair]) -> list[Answer]:
         rate: Callable[..., Any] = self._target.rate if isinstance(self._target, Judge) else self._target
-        options = {} if self.plugin.stateful else self.options
         try:
-            answers = [rate(pairs[0], **options)] if one else list(rate(pairs, **options))
+            answers = list(rate(pairs)) if self.plugin.batch else [rate(pairs[0])]
         except MulticsrError:
             raise
         except Exception as error:
@@ -109,11 +102,6 @@ class JudgeAgent(Runnable[Pair, Answer]):
             else Failure(reason=f"answered with {type(answer).__name__} instead of Score")
             for answer in answers
         ]
-
-    def _calibrate(self, answer: Answer) -> Answer:
-        if self.calibration is None or isinstance(answer, Failure) or answer.raw is None:
-            return answer
-        return Score(similarity=self.calibration.apply(answer.raw), raw=answer.raw)
 
 
 def needs(plugin: Plugin) -> frozenset[Any]:

@@ -40,6 +40,7 @@ SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
         "--sts-dir": ("evaluate.sts_dir", "Folder of TSV files with sentence1, sentence2, score."),
     },
 }
+# Options whose value is text; the others are numbers.
 METAVARS = {"llm": "MODEL", "judge_llm": "MODEL", "judge": "NAME", "encoder": "MODEL", "sts_dir": "DIR", "dev": "FILE"}
 
 
@@ -71,9 +72,10 @@ def flags_of(given: dict[str, Any], base: Config) -> dict[str, Any]:
     flags: dict[str, Any] = {}
     for stage in SETTINGS.values():
         for flag, (key, _) in stage.items():
-            value = given.get(flag.lstrip("-").replace("-", "_"))
+            name = flag.lstrip("-").replace("-", "_")
+            value = given.get(name)
             if value is not None:
-                flags[key] = _number(value)
+                flags[key] = value if name in METAVARS else parse_value(value)
     if given.get("plugins"):
         flags["plugins"] = [*base.plugins, *(p for p in given["plugins"] if p not in base.plugins)]
     for name in given.get("filters") or ():
@@ -85,13 +87,6 @@ def flags_of(given: dict[str, Any], base: Config) -> dict[str, Any]:
             raise UsageError(f"--set {assignment}: write KEY=VALUE, for instance --set generate.omega=0.3")
         flags[key.strip()] = parse_value(value)
     return flags
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text) if any(c in text for c in ".eE") else int(text)
-    except ValueError:
-        return text
 
 
 def changed(given: dict[str, Any]) -> Callable[[Config], Config]:

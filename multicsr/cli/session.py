@@ -89,8 +89,7 @@ def print_summary(work: Workspace, *, as_json: bool) -> None:
                 after += f" ± {row.interval[1] - row.after:.2f}"
             before = "" if row.before is None else f"{row.before:.2f}"
             note = {"smoke": "smoke, no benchmark", "development": "chose the checkpoint", "test": ""}[row.role]
-            name = "bundled pairs" if row.role == "smoke" else row.name
-            table.add_row(name, str(row.pairs), before, after, note)
+            table.add_row(row.name, str(row.pairs), before, after, note)
         console.print(table)
     for label, path in (("encoder", work.folder / "model"), ("report", work.folder / "report.html")):
         if path.exists():

@@ -13,7 +13,7 @@ from multicsr.schemas import content_hash
 from multicsr.stages.train import dev_file, model_folder
 from multicsr.workspace import Workspace
 
-SMOKE = "smoke measure"
+SMOKE = "bundled pairs"
 
 
 def evaluation_sets(work: Workspace) -> dict[str, tuple[str, list[StsPair]]]:

@@ -145,9 +145,10 @@ def train(
             elapsed_s = time.perf_counter() - started
 
             progress = progress.model_copy(update={"step": step})
-            looked = bool(dev) and (step % config.evaluate_steps == 0 or step == total)
-            if dev and looked:
+            spearman = None
+            if dev and (step % config.evaluate_steps == 0 or step == total):
                 progress = _look(progress, dev, model, checkpoints)
+                spearman = progress.dev[-1].spearman
             if on_step is not None:
                 metrics = StepMetrics(
                     step=step,
@@ -158,7 +159,7 @@ def train(
                     mask_rate=mask_rate,
                     grad_norm=grad_norm,
                     triplets_per_s=len(batch) / elapsed_s,
-                    dev=progress.dev[-1].spearman if looked else None,
+                    dev=spearman,
                 )
                 on_step(metrics)
             if step % config.checkpoint_steps == 0 or step == total:

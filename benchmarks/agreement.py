@@ -1,0 +1,65 @@
+"""Whether the llama.cpp and the transformers engine write the same text from the same float weights.
+
+    python -m benchmarks.agreement [SENTENCES.txt] [--limit 64]
+
+Both decode greedily with contrast from the float32 copy of the bundled model; a sentence agrees if both its paraphrase
+and its contradiction are the same, byte for byte.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import click
+
+from multicsr.agents.generator import GeneratorAgent
+from multicsr.backends.llamacpp.gguf import cache_folder
+from multicsr.backends.opening import open_model
+from multicsr.config import GenerateConfig
+from multicsr.ingest import read_sentences
+from multicsr.schemas import Anchor, Candidate, Sentence
+from multicsr.templates import PromptLibrary
+from multicsr.threads import share_cores
+
+
+@click.command()
+@click.argument("source", default="bundled")
+@click.option("--limit", default=64)
+@click.option("--omega", default=0.5)
+def main(source: str, limit: int, omega: float) -> None:
+    """Prints the share of sentences on which the two engines agree, and their speeds."""
+    share_cores()
+    items = (item.text for item in read_sentences(source) if isinstance(item, Sentence))
+    anchors = [Anchor(text=text) for text in itertools.islice(dict.fromkeys(items), limit)]
+    open_model("bundled", on_note=click.echo).close()  # makes the float32 copy, if it is not there
+    copy = next((cache_folder() / "gguf").glob("SmolLM2-135M-Instruct*-f32.gguf"))
+    written = {spec: _write(spec, anchors, omega) for spec in ("bundled", f"hf:{copy}")}
+    first, second = written.values()
+    same = sum(_texts(a) == _texts(b) for a, b in zip(first, second, strict=True))
+    for a, b in zip(first, second, strict=True):
+        if _texts(a) != _texts(b):
+            click.echo(f"differs: {_texts(a)}\n         {_texts(b)}")
+    click.echo(f"the same text for {same} of {len(anchors)} sentences ({same / len(anchors):.1%}), ω = {omega:g}")
+
+
+def _write(spec: str, anchors: list[Anchor], omega: float) -> list[object]:
+    model = open_model(spec)
+    try:
+        agent = GeneratorAgent(model, PromptLibrary.load(), GenerateConfig(omega=omega), seed=0)
+        begun = time.perf_counter()
+        answers = agent.batch(anchors)
+        seconds = time.perf_counter() - begun
+    finally:
+        model.close()
+    tokens = sum(a.positive.tokens + a.negative.tokens for a in answers if isinstance(a, Candidate))
+    click.echo(f"{model.info.backend:>12}: {tokens / seconds:.1f} useful tokens/s")
+    return list(answers)
+
+
+def _texts(answer: object) -> tuple[str, str] | None:
+    return (answer.positive.text, answer.negative.text) if isinstance(answer, Candidate) else None
+
+
+if __name__ == "__main__":
+    main()

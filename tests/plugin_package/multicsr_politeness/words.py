@@ -1,0 +1,3 @@
+"""No plugin."""
+
+RUDE = frozenset({"stupid", "idiot"})
