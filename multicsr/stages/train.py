@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multicsr.errors import StageError
 from multicsr.evaluation.sts import StsPair, find_sts, read_sts
 from multicsr.report.card import model_card
 from multicsr.schemas import content_hash
 from multicsr.workspace import MODEL, Workspace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEV_FILE = "stsb-dev"
 
@@ -57,13 +60,27 @@ def train_encoders(work: Workspace) -> None:
         work.store.forget_training()
         work.store.set_meta("training", inputs)
     begun = time.monotonic()
-    best = {seed: _train_seed(work, seed, triplets, dev) for seed in config.seeds}
+    teacher = _teacher(work, triplets)
+    best = {seed: _train_seed(work, seed, triplets, dev, teacher) for seed in config.seeds}
     summary = {"triplets": len(triplets), "dev": str(dev_path) if dev_path else None, "best": best}
     work.store.finish_stage("train", inputs, time.monotonic() - begun, summary)
 
 
+def _teacher(work: Workspace, triplets: list[tuple[str, str, str]]) -> Tensor | None:
+    """The frozen teacher's embeddings of every sentence, once for all seeds; None where φ = 1 masks nothing."""
+    from multicsr.train.data import tabulate
+    from multicsr.train.teacher import teacher_embeddings
+
+    config = work.config.train
+    return teacher_embeddings(tabulate(triplets), config=config) if config.phi < 1 else None
+
+
 def _train_seed(
-    work: Workspace, seed: int, triplets: list[tuple[str, str, str]], dev: list[StsPair] | None
+    work: Workspace,
+    seed: int,
+    triplets: list[tuple[str, str, str]],
+    dev: list[StsPair] | None,
+    teacher: Tensor | None,
 ) -> dict[str, Any]:
     from multicsr.train.data import epoch_batches
     from multicsr.train.loop import StepMetrics, train
@@ -87,6 +104,7 @@ def _train_seed(
             seed=seed,
             folder=checkpoints,
             dev=dev,
+            teacher=teacher,
             on_step=on_step,
             should_stop=work.should_stop,
         )
