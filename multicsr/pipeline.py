@@ -49,11 +49,10 @@ def write_rounds(work: Workspace) -> None:
     """Rounds of generating, judging and filtering; a later round serves what was rejected for a retryable reason."""
     judge_agent(work)  # a judge that this model cannot serve is found before the model has written for hours
     for attempt in range(work.config.rounds):
-        written = generate(work, attempt)
-        judge(work)
+        generate(work, attempt)
+        # No further: a later attempt that was interrupted is judged when it is whole, in the same chunks as ever.
+        judge(work, attempt)
         filter_triplets(work)
-        if attempt and not written and not work.store.without_candidate(work.store.get_meta("generate"), attempt):
-            break
 
 
 def generate_due(work: Workspace) -> None:

@@ -276,12 +276,13 @@ class Store:
                     body = (p.text, n.text, p.tokens, n.tokens, p.finish, n.finish, result.mode, shown, None)
                 self._db.execute(f"INSERT INTO candidates VALUES ({', '.join('?' * 13)})", head + body)
 
-    def without_score(self, generate: str, judge: str) -> list[StoredCandidate]:
-        """Candidates of a generation recipe, in order, that this judge has not scored."""
+    def without_score(self, generate: str, judge: str, last_attempt: int | None = None) -> list[StoredCandidate]:
+        """Candidates of a generation recipe, in order, that this judge has not scored, up to an attempt."""
         rows = self._db.execute(
             CANDIDATES + " WHERE c.recipe = ? AND c.failure IS NULL AND c.key NOT IN "
-            "(SELECT candidate FROM scores WHERE recipe = ?) ORDER BY c.attempt, c.sentence_id",
-            (generate, judge),
+            "(SELECT candidate FROM scores WHERE recipe = ?) AND c.attempt <= coalesce(?, c.attempt) "
+            "ORDER BY c.attempt, c.sentence_id",
+            (generate, judge, last_attempt),
         )
         return [_stored(row) for row in rows]
 

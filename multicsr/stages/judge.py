@@ -23,8 +23,8 @@ def judge_agent(work: Workspace) -> JudgeAgent:
     return agent
 
 
-def judge(work: Workspace) -> int:
-    """Judges every candidate of the current generator that the current judge has not seen.
+def judge(work: Workspace, last_attempt: int | None = None) -> int:
+    """Judges every candidate of the current generator that the current judge has not seen, up to an attempt.
 
     What the filters that need no scores reject is not judged: no model call is spent on it.
 
@@ -34,7 +34,11 @@ def judge(work: Workspace) -> int:
     generator = generator_agent(work).recipe_hash
     agent = judge_agent(work)
     chain = before_judging(bind_filters(work.registry, work.config.filters))
-    todo = [item for item in work.store.without_score(generator, agent.recipe_hash) if _worth_judging(chain, item)]
+    todo = [
+        item
+        for item in work.store.without_score(generator, agent.recipe_hash, last_attempt)
+        if _worth_judging(chain, item)
+    ]
     if not todo:
         return 0
     size = work.config.judge.chunk
