@@ -175,9 +175,11 @@ class Store:
         try:
             yield
             self._db.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             if self._db.in_transaction:  # SQLite itself rolls back where the disk is full
                 self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise OSError(f"the run's database cannot be written: {error}") from error
             raise
 
     # --- what the run is ---------------------------------------------------------------------------------------------

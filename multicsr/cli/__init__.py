@@ -85,4 +85,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left
         code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except OSError as error:  # a full disk, a folder that may not be written
+        click.secho(f"error: {error}; what was stored stays, and the same command goes on", err=True, fg="red")
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)

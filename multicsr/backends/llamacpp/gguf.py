@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import platformdirs
 from filelock import FileLock
 
 from multicsr.errors import ModelError
+from multicsr.files import write_atomically
 from multicsr.schemas import content_hash
 
 BUNDLED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -91,15 +91,3 @@ def requantised(path: Path, type_name: str, size: int, write: Callable[[Path], N
                 return None
             write_atomically(target, write)
     return target
-
-
-def write_atomically(target: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary path beside `target` and moves the result into place."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
