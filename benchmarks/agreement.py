@@ -50,10 +50,10 @@ def _write(spec: str, anchors: list[Anchor], omega: float) -> list[object]:
         begun = time.perf_counter()
         answers = agent.batch(anchors)
         seconds = time.perf_counter() - begun
+        tokens = sum(a.positive.tokens + a.negative.tokens for a in answers if isinstance(a, Candidate))
+        click.echo(f"{model.info.backend:>12}: {tokens / seconds:.1f} useful tokens/s")
     finally:
         model.close()
-    tokens = sum(a.positive.tokens + a.negative.tokens for a in answers if isinstance(a, Candidate))
-    click.echo(f"{model.info.backend:>12}: {tokens / seconds:.1f} useful tokens/s")
     return list(answers)
 
 
