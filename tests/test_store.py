@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -229,7 +227,6 @@ store.replace_input(lines(), limit=None) if sys.argv[2] == "input" else store.re
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this platform")
 @pytest.mark.parametrize("what", ["input", "decisions"])
 def test_a_process_killed_in_the_middle_leaves_the_former_state(tmp_path, three, what):
     path = tmp_path / "run.sqlite"
@@ -245,7 +242,7 @@ def test_a_process_killed_in_the_middle_leaves_the_former_state(tmp_path, three,
         if what == "input":
             assert path.with_name("run.sqlite-wal").stat().st_size > 500_000, "a part was written"
     finally:
-        os.kill(child.pid, signal.SIGKILL)
+        child.kill()
         child.wait()
         child.stdout.close()
     again = Store.open(path)

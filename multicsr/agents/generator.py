@@ -140,9 +140,10 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
         positive: Completion | RequestFailure,
         negative: Completion | RequestFailure,
     ) -> Answer:
-        for role, answer in (("positive", positive), ("negative", negative)):
-            if isinstance(answer, RequestFailure):
-                return Failure(reason=f"{role}: {answer.reason}")
+        if isinstance(positive, RequestFailure):
+            return Failure(reason=f"positive: {positive.reason}")
+        if isinstance(negative, RequestFailure):
+            return Failure(reason=f"negative: {negative.reason}")
         shown = dict.fromkeys(text for pool in drawn for exemplar in pool for text in exemplar.values())
         return Candidate(
             anchor=anchor.text,
@@ -154,9 +155,7 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
         )
 
 
-def _generated(answer: Completion | RequestFailure) -> Generated:
-    if isinstance(answer, RequestFailure):
-        raise TypeError(answer.reason)
+def _generated(answer: Completion) -> Generated:
     return Generated(text=tidy(answer.text), tokens=answer.tokens, finish=answer.finish)
 
 
