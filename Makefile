@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check bench clean
+.PHONY: run test torture check bench clean
 
 run: $(READY)  ## the main job, offline: bundled sentences and models → runs/bundled
 	$(BIN)/multicsr run --limit 200 -o runs/bundled
@@ -12,14 +12,18 @@ run: $(READY)  ## the main job, offline: bundled sentences and models → runs/b
 test: $(READY)  ## all tests
 	$(BIN)/pytest -q
 
+torture: $(READY)  ## 200 broken model files instead of the 12 that `make test` tries
+	TORTURE=200 $(BIN)/pytest -q tests/backends/llamacpp/test_broken_files.py
+
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## what contrast does to copies, how fast the engine is, and whether the two engines agree
+bench: $(READY)  ## how fast the engine writes and scores, what contrast does to copies, whether the two engines agree
+	$(BIN)/multicsr bench generate
+	$(BIN)/multicsr bench score
 	$(BIN)/python -m benchmarks.copies
-	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.agreement
 
 $(READY): pyproject.toml constraints.txt

@@ -14,9 +14,11 @@ import time
 import click
 
 from multicsr.agents.generator import GeneratorAgent
-from multicsr.backends.llamacpp.gguf import cache_folder
+from multicsr.backends.base import LanguageModel
+from multicsr.backends.llamacpp.gguf import bundled_gguf
+from multicsr.backends.llamacpp.model import LlamaCppModel
 from multicsr.backends.opening import open_model
-from multicsr.config import GenerateConfig
+from multicsr.config import GenerateConfig, LlamaCppConfig
 from multicsr.ingest import read_sentences
 from multicsr.schemas import Anchor, Candidate, Sentence
 from multicsr.templates import PromptLibrary
@@ -32,10 +34,11 @@ def main(source: str, limit: int, omega: float) -> None:
     share_cores()
     items = (item.text for item in read_sentences(source) if isinstance(item, Sentence))
     anchors = [Anchor(text=text) for text in itertools.islice(dict.fromkeys(items), limit)]
-    open_model("bundled", on_note=click.echo).close()  # makes the float32 copy, if it is not there
-    copy = next((cache_folder() / "gguf").glob("SmolLM2-135M-Instruct*-f32.gguf"))
-    written = {spec: _write(spec, anchors, omega) for spec in ("bundled", f"hf:{copy}")}
-    first, second = written.values()
+    float32 = LlamaCppConfig(weights="f32")
+    model = LlamaCppModel.open(bundled_gguf(), spec="bundled", options=float32, on_note=click.echo)
+    copy = model.decoded
+    first = _write(model, anchors, omega)
+    second = _write(open_model(f"hf:{copy}"), anchors, omega)
     same = sum(_texts(a) == _texts(b) for a, b in zip(first, second, strict=True))
     for a, b in zip(first, second, strict=True):
         if _texts(a) != _texts(b):
@@ -43,8 +46,7 @@ def main(source: str, limit: int, omega: float) -> None:
     click.echo(f"the same text for {same} of {len(anchors)} sentences ({same / len(anchors):.1%}), ω = {omega:g}")
 
 
-def _write(spec: str, anchors: list[Anchor], omega: float) -> list[object]:
-    model = open_model(spec)
+def _write(model: LanguageModel, anchors: list[Anchor], omega: float) -> list[object]:
     try:
         agent = GeneratorAgent(model, PromptLibrary.load(), GenerateConfig(omega=omega), seed=0)
         begun = time.perf_counter()

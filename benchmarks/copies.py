@@ -41,10 +41,8 @@ def main(source: str, llm: str, omegas: tuple[float, ...], plausibility: float, 
             config = GenerateConfig(llm=llm, omega=omega, plausibility=plausibility)
             agent = GeneratorAgent(model, prompts, config, seed=seed)
             begun = time.perf_counter()
-            answers: list[Candidate] = []
-            for at in range(0, len(sentences), config.chunk):
-                part = agent.batch([Anchor(text=text) for text in sentences[at : at + config.chunk]])
-                answers += [answer for answer in part if isinstance(answer, Candidate)]
+            written = agent.batch([Anchor(text=text) for text in sentences])
+            answers = [answer for answer in written if isinstance(answer, Candidate)]
             seconds = time.perf_counter() - begun
             negative = sum(_is_copy(copies, answer.anchor, answer.negative.text) for answer in answers)
             positive = sum(_is_copy(copies, answer.anchor, answer.positive.text) for answer in answers)

@@ -43,11 +43,27 @@ class GenerateConfig(Record):
     plausibility: float = Field(0.1, gt=0, le=1, description="α_p: tokens below α_p · the most likely one are excluded")
     entailment: str = Field("entailment", description="prompt id of the positive")
     contradiction: str = Field("contradiction", description="prompt id of the hard negative")
-    exemplars: int = Field(2, ge=0, description="examples shown in a prompt, drawn by seed and attempt")
+    exemplars: int = Field(2, ge=0, description="examples shown in a prompt")
+    exemplar_sets: int = Field(
+        16, ge=1, description="draws of examples; sentence, seed and attempt pick one, so that none floods the corpus"
+    )
     max_tokens: int = Field(64, ge=1, description="longest sentence to write, in tokens")
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling, only with a temperature")
-    chunk: int = Field(64, ge=1, description="sentences that are generated, and stored, as one unit of work")
+
+
+class LlamaCppConfig(Record):
+    """How GGUF models run on llama.cpp; nothing here is needed to start."""
+
+    weights: Literal["auto", "file", "f32", "f16", "bf16", "q8_0"] = Field(
+        "auto",
+        description="numeric type to decode from, by a copy in the cache; auto picks the fastest that loses nothing "
+        "much, file uses the file as it is",
+    )
+    gpu_layers: int = Field(-1, ge=-1, description="layers on the GPU, where llama.cpp was built for one; -1 is all")
+    memory_mb: int | None = Field(
+        None, ge=64, description="memory for keys and values; by default an eighth of the machine's, at most 2 GiB"
+    )
 
 
 class JudgeConfig(Record):
@@ -56,6 +72,11 @@ class JudgeConfig(Record):
     name: str = Field("likelihood", description="a judge's name (see `multicsr plugins list`)")
     options: dict[str, Any] = Field(default_factory=dict, description="the judge's own options")
     llm: str | None = Field(None, description="the judge's language model; by default the generator's")
+    calibration: str = Field(
+        "auto",
+        description="maps the judge's numbers to 0 to 5: a file of `multicsr calibrate`, none, or auto (what ships "
+        "with multicsr for this judge and model, if anything does)",
+    )
     chunk: int = Field(64, ge=1, description="triplets that are judged, and stored, as one unit of work")
 
 
@@ -101,6 +122,8 @@ DEFAULT_FILTERS: dict[str, dict[str, Any] | None] = {
     "copy": {},
     "exemplar-leak": {},
     "repetition": {},
+    "refusal": {},
+    "language": {},
     "curation": {"alpha": 3.0, "beta": 3.0, "gamma": 1.0},
     "duplicate": {},
 }
@@ -112,9 +135,12 @@ class Config(Record):
     seed: int = Field(0, ge=0, description="of exemplars and sampling; training has seeds of its own")
     rounds: int = Field(2, ge=1, description="attempts for a sentence whose triplet is rejected for a retryable reason")
     plugins: tuple[str, ...] = Field((), description="plugin files to load")
+    plugin_timeout_s: float = Field(30.0, gt=0, description="a filter or judge that takes longer for a row fails it")
+    plugin_failures: int = Field(20, ge=1, description="rows in a row that a plugin may fail before the run stops")
     prompts: str | None = Field(None, description="a folder of further prompt templates")
     input: InputConfig = InputConfig()
     generate: GenerateConfig = GenerateConfig()
+    llamacpp: LlamaCppConfig = LlamaCppConfig()
     judge: JudgeConfig = JudgeConfig()
     filters: dict[str, dict[str, Any] | None] = Field(
         DEFAULT_FILTERS,

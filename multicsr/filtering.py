@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multicsr.errors import ConfigError, MulticsrError, UsageError
+from multicsr.containment import NO_LIMITS, Contained, Limits
+from multicsr.errors import ConfigError, UsageError
 from multicsr.registry import Plugin, Registry
 from multicsr.schemas import Failure, Triplet, Verdict
 
@@ -15,39 +16,27 @@ Outcome = Verdict | Failure
 
 @dataclass(frozen=True)
 class BoundFilter:
-    """A filter with its options filled in; `call` takes one triplet, or a sequence of them (`plugin.batch`)."""
+    """A filter with its options filled in."""
 
     plugin: Plugin
-    call: Callable[..., Any]
+    options: Mapping[str, Any]
+    contained: Contained[Verdict]
 
-    def apply(self, triplets: Sequence[Triplet]) -> list[Outcome]:
-        """One outcome for each triplet; what a plugin raises or answers wrongly fails the triplets concerned."""
-        if not self.plugin.batch:
-            return [self._answers([triplet])[0] for triplet in triplets]
-        outcomes = self._answers(triplets)
-        failed = all(isinstance(outcome, Failure) for outcome in outcomes)
-        if failed and len(triplets) > 1 and not self.plugin.stateful:
-            return [self._answers([triplet])[0] for triplet in triplets]  # so that one bad triplet fails alone
-        return outcomes
-
-    def _answers(self, triplets: Sequence[Triplet]) -> list[Outcome]:
-        try:
-            answers = list(self.call(triplets)) if self.plugin.batch else [self.call(triplets[0])]
-        except MulticsrError:
-            raise
-        except Exception as error:
-            return [Failure(reason=f"raised {type(error).__name__}: {error}")] * len(triplets)
-        if len(answers) != len(triplets):
-            return [Failure(reason=f"answered {len(answers)} times for {len(triplets)} triplets")] * len(triplets)
-        return [
-            answer
-            if isinstance(answer, Verdict)
-            else Failure(reason=f"answered with {type(answer).__name__} instead of Verdict")
-            for answer in answers
-        ]
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Everything that decides a verdict, besides the triplets."""
+        return {
+            "filter": self.plugin.name,
+            "version": self.plugin.version,
+            "source": self.plugin.source_hash,
+            "origin": self.plugin.origin,
+            "options": self.plugin.plain_options(self.options),
+        }
 
 
-def bind_filters(registry: Registry, chosen: Mapping[str, Mapping[str, Any] | None]) -> list[BoundFilter]:
+def bind_filters(
+    registry: Registry, chosen: Mapping[str, Mapping[str, Any] | None], limits: Limits = NO_LIMITS
+) -> list[BoundFilter]:
     """The chain of the configuration's `filters`: in their order, but first those that come before the judge, and last
     those that keep state.
 
@@ -56,13 +45,14 @@ def bind_filters(registry: Registry, chosen: Mapping[str, Mapping[str, Any] | No
     """
     bound: list[BoundFilter] = []
     problems: list[str] = []
-    for name, options in chosen.items():
-        if options is None:
+    for name, given in chosen.items():
+        if given is None:
             continue
         key = f"filters.{name}"
         try:
             plugin = registry.get("filter", name, "filters")
-            bound.append(BoundFilter(plugin, plugin.bind(plugin.check_options(options, key), key)))
+            options = plugin.check_options(given, key)
+            bound.append(BoundFilter(plugin, options, Contained(plugin, plugin.bind(options, key), limits)))
         except UsageError as error:
             problems.append(str(error))
     if problems:
@@ -78,15 +68,43 @@ def before_judging(chain: Sequence[BoundFilter]) -> list[BoundFilter]:
 def run_chain(chain: Sequence[BoundFilter], triplets: Sequence[Triplet]) -> list[list[tuple[BoundFilter, Outcome]]]:
     """For each triplet, the filters it was shown to and what they said; the first that does not accept ends it.
 
-    Each filter sees the triplets that all before it accepted, in order.
+    Each filter sees the triplets that all before it accepted, in order, and as they left them: one that was accepted
+    with positive and hard negative exchanged is shown to the next filters so.
+
+    Raises:
+        StageError: a filter failed as many rows in a row as the limits of the chain allow.
     """
     said: list[list[tuple[BoundFilter, Outcome]]] = [[] for _ in triplets]
-    alive = list(range(len(triplets)))
+    alive = dict(enumerate(triplets))
     for item in chain:
-        if not alive:
-            break
-        outcomes = item.apply([triplets[n] for n in alive])
-        for n, outcome in zip(alive, outcomes, strict=True):
+        outcomes = zip(list(alive), item.contained.answers(list(alive.values())), strict=True)
+        for n, outcome in outcomes:
             said[n].append((item, outcome))
-        alive = [n for n, o in zip(alive, outcomes, strict=True) if isinstance(o, Verdict) and o.accepted]
+            if not accepts(outcome):
+                del alive[n]
+            elif isinstance(outcome, Verdict) and outcome.swap:
+                alive[n] = exchanged(alive[n])
     return said
+
+
+def accepts(outcome: Outcome) -> bool:
+    return isinstance(outcome, Verdict) and outcome.accepted
+
+
+def is_swapped(outcomes: Sequence[Outcome]) -> bool:
+    """Whether positive and hard negative have changed places, after all that filters said of a triplet."""
+    return sum(isinstance(outcome, Verdict) and outcome.accepted and outcome.swap for outcome in outcomes) % 2 == 1
+
+
+def exchanged(triplet: Triplet) -> Triplet:
+    """The triplet with positive and hard negative exchanged, and what the judge said of them."""
+    return triplet.model_copy(
+        update={
+            "positive": triplet.negative,
+            "negative": triplet.positive,
+            "similarity_positive": triplet.similarity_negative,
+            "similarity_negative": triplet.similarity_positive,
+            "contradiction_positive": triplet.contradiction_negative,
+            "contradiction_negative": triplet.contradiction_positive,
+        }
+    )

@@ -7,7 +7,7 @@ from multicsr.stages.evaluate import evaluate, evaluation_sets
 from multicsr.stages.filter import filter_triplets
 from multicsr.stages.generate import generate
 from multicsr.stages.ingest import ingest
-from multicsr.stages.judge import judge, judge_agent
+from multicsr.stages.judge import judge, judge_agent, own_judge
 from multicsr.stages.report import write_report
 from multicsr.stages.train import train_encoders
 from multicsr.workspace import Workspace
@@ -38,10 +38,7 @@ def check(work: Workspace) -> None:
         UsageError: naming the key and the fix.
     """
     bind_filters(work.registry, work.config.filters)
-    judge_plugin = work.registry.get("judge", work.config.judge.name, "judge.name")
-    options = judge_plugin.check_options(work.config.judge.options, "judge.options")
-    for prompt in judge_plugin.prompt_options(options):
-        work.prompts.get(prompt)
+    own_judge(work)
     evaluation_sets(work)
 
 

@@ -1,4 +1,4 @@
-"""What a plugin is written against: two decorators and the base class of judges that use a language model.
+"""What a plugin is written against: two decorators and the base class of judges that use models or other judges.
 
 A filter is a function of a `Triplet`, or of a sequence of them; a judge a function of a `Pair`, or of a sequence. A
 class serves where state is needed: its `__init__` takes the options, its `__call__` (for a `Judge`, `rate`) the rows.
@@ -8,9 +8,9 @@ Options are keyword-only parameters with a type and a default.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from multicsr.backends.base import LanguageModel
 from multicsr.schemas import Capability, Failure, Pair, Score
@@ -48,18 +48,42 @@ def judge(name: str, *, version: str) -> Callable[[Target], Target]:
     return _declare(Declaration("judge", name, version))
 
 
+class OpenJudge(Protocol):
+    """Opens another judge: see `Judge.open_judge`."""
+
+    def __call__(
+        self, name: str, options: Mapping[str, Any], *, at: str
+    ) -> Callable[[Sequence[Pair]], list[Score | Failure]]: ...
+
+
 class Judge(ABC):
-    """Base of judges that need a language model or prompts. Options are keyword parameters of `__init__`.
+    """Base of judges that use the language model, prompts, a model of their own, or other judges.
+
+    Options are keyword parameters of `__init__`, which does no work; `open` does.
 
     Attributes:
-        needs: capabilities that the language model must have; none means that no model is opened for this judge.
+        needs: capabilities that the language model must have; without any it is not opened for this judge. `__init__`
+            may set it where that depends on the options.
+        prompts: the prompts of the run, there when `open` is called.
+        open_judge: opens another judge by name and options, and gives a function that rates pairs as this judge's
+            `rate` does; whatever the other judge raises fails the pairs concerned. `at` is this judge's option that
+            holds its `name` and `options`, such as `members.nli`, for messages. To be called in `open` alone.
         llm: the language model, there when `rate` is called.
-        prompts: the prompts of the run, there when `rate` is called.
     """
 
-    needs: ClassVar[frozenset[Capability]] = frozenset()
-    llm: LanguageModel
+    needs: frozenset[Capability] = frozenset()
     prompts: PromptLibrary
+    open_judge: OpenJudge
+    llm: LanguageModel
+
+    def open(self) -> Mapping[str, Any]:
+        """Loads models and opens other judges; called once, before the run begins, and so the place to refuse options.
+
+        Returns:
+            What decides its answers besides its options, its prompts, the language model and other judges, such as the
+            fingerprint of a model that it loaded. JSON; it becomes part of every score's identity.
+        """
+        return {}
 
     @abstractmethod
     def rate(self, pairs: Sequence[Pair]) -> Sequence[Score | Failure]:

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic_core import PydanticSerializationError
 
 from multicsr.errors import ConfigError, MulticsrError, PluginError
 from multicsr.plugin import MARK, Declaration, Judge
@@ -27,6 +28,10 @@ from multicsr.templates import PromptId
 ENTRY_POINTS = "multicsr.plugins"
 Kind = Literal["filter", "judge"]
 ROW_TYPES: dict[Kind, type] = {"filter": Triplet, "judge": Pair}
+NAME = re.compile(r"[a-z][a-z0-9_-]*")
+NAME_RULE = "a name consists of small letters, digits, - and _, a letter first"
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
+BUILT_IN, FILE = "built in", "named file"
 POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
@@ -36,6 +41,7 @@ class Plugin:
 
     Attributes:
         origin: file and line of its definition.
+        provider: "built in", "named file", or the installed distribution that it comes with.
         source_hash: SHA-256 of its file, part of its identity: changed code is another plugin.
         before_judging: whether it needs no judge's scores and comes before the judge.
         batch: whether it takes a sequence of rows rather than one.
@@ -47,6 +53,7 @@ class Plugin:
     name: str
     version: str
     origin: str
+    provider: str
     source_hash: str
     summary: str
     before_judging: bool
@@ -61,16 +68,13 @@ class Plugin:
             checked = self.options.model_validate(dict(given))
         except ValidationError as error:
             known = ", ".join(self.options.model_fields) or "none"
-            problems = []
-            for item in error.errors():
-                name = ".".join(str(part) for part in item["loc"])
-                if item["type"] == "extra_forbidden":
-                    problems.append(f"{key}.{name}: the {self.kind} {self.name!r} has no such option; it has: {known}")
-                else:
-                    reason = str(item["msg"])
-                    problems.append(f"{key}.{name} = {item['input']!r}: {reason[:1].lower()}{reason[1:]}")
-            raise ConfigError(problems) from None
+            unknown = f"the {self.kind} {self.name!r} has no such option; it has: {known}"
+            raise ConfigError([f"{key}.{problem}" for problem in _problems(error, unknown)]) from None
         return {name: getattr(checked, name) for name in self.options.model_fields}
+
+    def plain_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Checked options as JSON has them, for the record."""
+        return self.options.model_construct(**options).model_dump(mode="json")
 
     def bind(self, options: Mapping[str, Any], key: str) -> Any:
         """The function with its (checked) options filled in, or a new instance of the class.
@@ -118,20 +122,24 @@ class Registry:
         """
         registry = cls()
         package = importlib.import_module("multicsr.plugins")
-        modules = {f"multicsr.plugins.{p.stem}": str(p) for p in sorted(Path(package.__path__[0]).glob("[!_]*.py"))}
+        files_of_ours = sorted(Path(package.__path__[0]).glob("[!_]*.py"))
+        modules = {f"multicsr.plugins.{path.stem}": (str(path), BUILT_IN) for path in files_of_ours}
         for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+            provider = f"{point.dist.name} {point.dist.version}" if point.dist else "installed"
             # Several entry points may name one module, each another attribute of it.
-            modules.setdefault(point.value.partition(":")[0], f"entry point {point.name} = {point.value}")
-        for module, origin in modules.items():
-            registry._take(module, origin)
+            modules.setdefault(
+                point.value.partition(":")[0], (f"entry point {point.name} = {point.value} of {provider}", provider)
+            )
+        for module, (origin, provider) in modules.items():
+            registry._take(module, origin, provider)
         for file in {Path(file).resolve(): file for file in files}.values():
             for plugin in _plugins_of_file(file):
                 registry._add(plugin)
         return registry
 
-    def _take(self, module: str, origin: str) -> None:
+    def _take(self, module: str, origin: str, provider: str) -> None:
         try:
-            plugins = _plugins_of(importlib.import_module(module))
+            plugins = _plugins_of(importlib.import_module(module), provider)
         except (Exception, SystemExit) as error:
             self.broken.append(BrokenPlugin(origin, _cause(error)))
             return
@@ -175,13 +183,13 @@ def _plugins_of_file(file: str) -> list[Plugin]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-        return _plugins_of(module)
+        return _plugins_of(module, FILE)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PluginError(f"plugins = {file}: cannot be loaded: {_cause(error)}") from error
 
 
-def _plugins_of(module: ModuleType) -> list[Plugin]:
+def _plugins_of(module: ModuleType, provider: str) -> list[Plugin]:
     """The plugins that a module, or for a package a module below it, defines."""
     found = {
         id(value): value
@@ -192,16 +200,18 @@ def _plugins_of(module: ModuleType) -> list[Plugin]:
     }
     if not found:
         raise PluginError("it defines no plugin; put @filter(...) or @judge(...) on a function or a class")
-    return [_describe(target) for target in found.values()]
+    return [_describe(target, provider) for target in found.values()]
 
 
-def _describe(target: Any) -> Plugin:
+def _describe(target: Any, provider: str) -> Plugin:
     declaration: Declaration = getattr(target, MARK)
     file = str(sys.modules[target.__module__].__file__)
     origin = f"{file}:{inspect.getsourcelines(target)[1]}"
     try:
-        if not re.fullmatch(r"[a-z][a-z0-9_-]*", declaration.name):
-            raise PluginError("a name consists of small letters, digits, - and _, a letter first")
+        if not NAME.fullmatch(str(declaration.name)):
+            raise PluginError(NAME_RULE)
+        if not isinstance(declaration.version, str) or not VERSION.fullmatch(declaration.version):
+            raise PluginError(f'version = {declaration.version!r}: write a text without spaces, such as "1"')
         batch = _takes_batches(target, ROW_TYPES[declaration.kind])
         options = _options_model(target, declaration.name)
     except Exception as error:
@@ -211,6 +221,7 @@ def _describe(target: Any) -> Plugin:
         name=declaration.name,
         version=declaration.version,
         origin=origin,
+        provider=provider,
         source_hash=hashlib.sha256(Path(file).read_bytes()).hexdigest(),
         summary=next(iter((inspect.getdoc(target) or "").splitlines()), ""),
         before_judging=declaration.before_judging,
@@ -252,8 +263,29 @@ def _options_model(target: Any, name: str) -> type[BaseModel]:
         if parameter.name not in hints or parameter.default is parameter.empty:
             raise PluginError(f"the option {parameter.name!r} needs a type and a default")
         fields[parameter.name] = (hints[parameter.name], parameter.default)
-    config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-    return create_model(f"Options of {name}", __config__=config, **fields)
+    config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), validate_default=True, allow_inf_nan=False
+    )
+    model = create_model(f"Options of {name}", __config__=config, **fields)
+    try:
+        model().model_dump_json()
+    except ValidationError as error:
+        raise PluginError(f"its type refuses the default of the option {'; '.join(_problems(error))}") from None
+    except PydanticSerializationError as error:
+        raise PluginError(f"an option must have a type that can be written to a file: {error}") from None
+    return model
+
+
+def _problems(error: ValidationError, unknown: str = "") -> list[str]:
+    """`option = value: what is wrong with it` for each, or `option: ` and what to say of an unknown one."""
+    problems = []
+    for item in error.errors():
+        name, reason = ".".join(str(part) for part in item["loc"]), str(item["msg"])
+        if item["type"] == "extra_forbidden":
+            problems.append(f"{name}: {unknown}")
+        else:
+            problems.append(f"{name} = {item['input']!r}: {reason[:1].lower()}{reason[1:]}")
+    return problems
 
 
 def _parameters(function: Any, *, skip: bool, keyword_only: bool) -> list[inspect.Parameter]:

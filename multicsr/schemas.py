@@ -42,10 +42,22 @@ class Sampling(Record):
     stop: tuple[str, ...] = ("\n",)
 
 
+class Message(Record):
+    """One turn of a conversation with a chat model."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+PromptText = str | tuple[Message, ...]
+"""What a model continues: a text as it stands, or a conversation that the model's chat template puts into words; the
+answer is then the assistant's next turn. What a message says is never read as a control token."""
+
+
 class GenerateRequest(Record):
     """One prompt to continue. `seed` makes sampling depend on this row alone, never on its neighbours."""
 
-    prompt: str
+    prompt: PromptText
     sampling: Sampling = Sampling()
     seed: int = 0
 
@@ -59,7 +71,7 @@ class ContrastRequest(GenerateRequest):
         plausibility: α_p in (0, 1]; only tokens with p(v|I) ≥ α_p · max p(w|I) may be chosen.
     """
 
-    opposite: str
+    opposite: PromptText
     omega: float = Field(0.5, ge=0)
     plausibility: float = Field(0.1, gt=0, le=1)
 
@@ -67,7 +79,7 @@ class ContrastRequest(GenerateRequest):
 class ScoreRequest(Record):
     """Continuations of one prompt whose token log-probabilities are wanted."""
 
-    prompt: str
+    prompt: PromptText
     continuations: tuple[str, ...]
 
 
@@ -114,6 +126,7 @@ class ModelInfo(Record):
 # --- sentences, triplets, scores, verdicts ---------------------------------------------------------------------------
 
 Similarity = Annotated[float, Field(ge=0, le=5)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Sentence(Record):
@@ -174,17 +187,25 @@ class Score(Record):
 
     Attributes:
         similarity: 0 (unrelated or opposed) to 5 (same meaning).
-        raw: the number that the judge made it from, if it has one: higher means more similar.
+        raw: the number that the judge made it from, if it has one: higher means more similar. A calibration maps it.
+        contradiction: how likely the second contradicts the first, if the judge can tell; two sentences may be close
+            in topic and contradict each other, which is what a hard negative should do.
     """
 
     similarity: Similarity
     raw: float | None = None
+    contradiction: Probability | None = None
 
 
 class Failure(Record):
-    """What a judge answers for a pair that it could not judge; the row fails with this reason, the run goes on."""
+    """What a judge answers for a pair that it could not judge; the row fails with this reason, the run goes on.
+
+    Attributes:
+        verbatim: what the model answered instead of a score, word for word, each time that it was asked.
+    """
 
     reason: str
+    verbatim: tuple[str, ...] = ()
 
 
 class Triplet(Record):
@@ -193,6 +214,8 @@ class Triplet(Record):
     Attributes:
         similarity_positive: a, similarity of anchor and positive, 0 to 5; None where no judge ran.
         similarity_negative: b, similarity of anchor and hard negative, 0 to 5; None where no judge ran.
+        contradiction_positive: how likely the positive contradicts the anchor, 0 to 1; None where no judge said.
+        contradiction_negative: how likely the hard negative contradicts the anchor, 0 to 1; None where no judge said.
         exemplars: the example sentences of the prompts it was written from.
         truncated: whether a sentence was cut off at the token limit.
         attempt: 0 for the first round.
@@ -203,6 +226,8 @@ class Triplet(Record):
     negative: str
     similarity_positive: Similarity | None = None
     similarity_negative: Similarity | None = None
+    contradiction_positive: Probability | None = None
+    contradiction_negative: Probability | None = None
     exemplars: tuple[str, ...] = ()
     truncated: bool = False
     attempt: int = 0
@@ -211,17 +236,23 @@ class Triplet(Record):
 class Verdict(Record):
     """A filter's answer: accepted, or rejected for a reason (a short code) with a detail for people.
 
-    `retry` asks the generator for another attempt in the next round.
+    `retry` asks the generator for another attempt in the next round. `swap` accepts the triplet with positive and hard
+    negative exchanged; later filters see it so.
     """
 
     accepted: bool
     reason: str = ""
     detail: str = ""
     retry: bool = False
+    swap: bool = False
 
     @classmethod
     def accept(cls) -> Verdict:
         return cls(accepted=True)
+
+    @classmethod
+    def swapped(cls, reason: str, detail: str = "") -> Verdict:
+        return cls(accepted=True, reason=reason, detail=detail, swap=True)
 
     @classmethod
     def reject(cls, reason: str, detail: str = "", *, retry: bool = False) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from multicsr.schemas import (
 )
 
 APPLICATION_ID = 0x4D435352  # "MCSR": what tells our database from another program's
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sentences (id INTEGER PRIMARY KEY, line INTEGER NOT NULL, text TEXT NOT NULL UNIQUE) STRICT;
@@ -50,8 +50,8 @@ CREATE TABLE candidates (
 CREATE TABLE scores (
     candidate TEXT NOT NULL REFERENCES candidates (key),
     recipe TEXT NOT NULL REFERENCES recipes (hash),
-    a REAL, b REAL, raw_a REAL, raw_b REAL,
-    failure TEXT,
+    a REAL, b REAL, raw_a REAL, raw_b REAL, contradiction_a REAL, contradiction_b REAL,
+    failure TEXT, answers TEXT,
     PRIMARY KEY (recipe, candidate),
     CHECK ((failure IS NULL) = (a IS NOT NULL AND b IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
@@ -67,7 +67,8 @@ CREATE TABLE decisions (
     sentence_id INTEGER PRIMARY KEY REFERENCES sentences (id),
     status TEXT NOT NULL CHECK (status IN ('accepted', 'rejected', 'failed')),
     candidate TEXT NOT NULL REFERENCES candidates (key),
-    layer TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, retry INTEGER NOT NULL
+    layer TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, retry INTEGER NOT NULL,
+    swapped INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX decisions_by_status ON decisions (status);
 CREATE TABLE stages (
@@ -80,6 +81,15 @@ CREATE TABLE evaluations (
     name TEXT NOT NULL, role TEXT NOT NULL, pairs INTEGER NOT NULL, seed INTEGER, spearman REAL NOT NULL
 ) STRICT;
 """
+MIGRATIONS = {
+    1: """
+ALTER TABLE scores ADD COLUMN contradiction_a REAL;
+ALTER TABLE scores ADD COLUMN contradiction_b REAL;
+ALTER TABLE scores ADD COLUMN answers TEXT;
+ALTER TABLE decisions ADD COLUMN swapped INTEGER NOT NULL DEFAULT 0;
+"""
+}
+"""What makes of each older version the next one."""
 
 CANDIDATES = """
 SELECT c.key, c.sentence_id, s.text, c.attempt, c.positive, c.negative, c.positive_tokens, c.negative_tokens,
@@ -119,7 +129,10 @@ class Consulted(Record):
 
 
 class Decision(Record):
-    """How a sentence ended: by which layer (a filter, `generate`, `judge`) and why."""
+    """How a sentence ended: by which layer (a filter, `generate`, `judge`) and why.
+
+    `swapped` is whether positive and hard negative change places.
+    """
 
     sentence_id: int
     status: Status
@@ -128,6 +141,7 @@ class Decision(Record):
     reason: str = ""
     detail: str = ""
     retry: bool = False
+    swapped: bool = False
 
 
 class Stage(NamedTuple):
@@ -292,18 +306,32 @@ class Store:
         """Stores one unit of work: (candidate key, answer for the positive, answer for the negative)."""
         with self.transaction():
             for key, a, b in results:
-                values: tuple[Any, ...]
-                if isinstance(a, Score) and isinstance(b, Score):
-                    values = (a.similarity, b.similarity, a.raw, b.raw, None)
-                else:
-                    reason = "; ".join(x.reason for x in (a, b) if isinstance(x, Failure))
-                    values = (None, None, None, None, reason)
-                self._db.execute("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", (key, judge, *values))
+                self._db.execute(f"INSERT INTO scores VALUES ({', '.join('?' * 10)})", (key, judge, *_score_row(a, b)))
+
+    def rescale(self, judge: str, other: str, similarity: Callable[[float], float]) -> None:
+        """Gives the judge recipe `other` all scores of `judge` that it lacks, mapped from the judge's own numbers.
+
+        Args:
+            similarity: own number (raw, or where there is none the similarity) → similarity, 0 to 5.
+        """
+        with self.transaction():
+            rows = self._db.execute(
+                "SELECT candidate, coalesce(raw_a, a), coalesce(raw_b, b), contradiction_a, contradiction_b, failure, "
+                "answers FROM scores WHERE recipe = ? AND candidate NOT IN (SELECT candidate FROM scores WHERE "
+                "recipe = ?)",
+                (judge, other),
+            ).fetchall()
+            for candidate, *raws, contradiction_a, contradiction_b, failure, answers in rows:
+                mapped = [None if raw is None else similarity(raw) for raw in raws]
+                values = (candidate, other, *mapped, *raws, contradiction_a, contradiction_b, failure, answers)
+                self._db.execute(f"INSERT INTO scores VALUES ({', '.join('?' * 10)})", values)
 
     def judged(self, generate: str, judge: str) -> Iterator[Judged]:
         """Every candidate of the recipe in the order (attempt, sentence), with this judge's scores where there are."""
         rows = self._db.execute(
-            "SELECT x.*, r.a, r.b, r.failure AS judge_failure FROM (" + CANDIDATES + " WHERE c.recipe = ?) x "
+            "SELECT x.*, r.a, r.b, r.contradiction_a, r.contradiction_b, r.failure AS judge_failure FROM ("
+            + CANDIDATES
+            + " WHERE c.recipe = ?) x "
             "LEFT JOIN scores r ON r.candidate = x.key AND r.recipe = ? ORDER BY x.attempt, x.sentence_id",
             (generate, judge),
         )
@@ -315,7 +343,8 @@ class Store:
                 failure = Failure(reason=row["judge_failure"])
                 yield Judged(stored.key, stored.sentence_id, row["attempt"], failure, "judge", True)
             else:
-                found = triplet(stored.result, row["a"], row["b"])
+                contradictions = row["contradiction_a"], row["contradiction_b"]
+                found = triplet(stored.result, (row["a"], row["b"]), contradictions)
                 yield Judged(stored.key, stored.sentence_id, row["attempt"], found, "", row["a"] is not None)
 
     # --- verdicts and decisions --------------------------------------------------------------------------------------
@@ -327,7 +356,7 @@ class Store:
             self._db.execute("DELETE FROM decisions")
             for decision, consulted in items:
                 self._db.execute(
-                    "INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         decision.sentence_id,
                         decision.status,
@@ -336,6 +365,7 @@ class Store:
                         decision.reason,
                         decision.detail,
                         int(decision.retry),
+                        int(decision.swapped),
                     ),
                 )
                 self._db.executemany(
@@ -354,7 +384,8 @@ class Store:
     def accepted(self) -> Iterator[tuple[str, str, str]]:
         """(anchor, positive, hard negative) of every accepted sentence, in order."""
         rows = self._db.execute(
-            "SELECT s.text, c.positive, c.negative FROM decisions d JOIN candidates c ON c.key = d.candidate "
+            "SELECT s.text, iif(d.swapped, c.negative, c.positive), iif(d.swapped, c.positive, c.negative) "
+            "FROM decisions d JOIN candidates c ON c.key = d.candidate "
             "JOIN sentences s ON s.id = d.sentence_id WHERE d.status = 'accepted' ORDER BY s.id"
         )
         for row in rows:
@@ -396,6 +427,9 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
         db.executescript(f"BEGIN; {SCHEMA} {marks} COMMIT;")
     elif owner != APPLICATION_ID:
         raise RunFolderError(f"{path}: a database, but not of multicsr; use another folder (-o)")
+    elif version in MIGRATIONS:
+        steps = "".join(MIGRATIONS[old] for old in range(version, SCHEMA_VERSION))
+        db.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     elif version != SCHEMA_VERSION:
         raise RunFolderError(
             f"{path}: its schema is version {version}, this multicsr knows {SCHEMA_VERSION}; use another folder (-o)"
@@ -418,18 +452,33 @@ def _stored(row: sqlite3.Row) -> StoredCandidate:
     return StoredCandidate(row["key"], row["sentence_id"], candidate)
 
 
-def triplet(candidate: Candidate, a: float | None = None, b: float | None = None) -> Triplet:
-    """A candidate as filters see it, with its similarities if it has any."""
+def triplet(
+    candidate: Candidate,
+    similarities: tuple[float | None, float | None] = (None, None),
+    contradictions: tuple[float | None, float | None] = (None, None),
+) -> Triplet:
+    """A candidate as filters see it, with what the judge said of its positive and of its hard negative, if it did."""
     return Triplet(
         anchor=candidate.anchor,
         positive=candidate.positive.text,
         negative=candidate.negative.text,
-        similarity_positive=a,
-        similarity_negative=b,
+        similarity_positive=similarities[0],
+        similarity_negative=similarities[1],
+        contradiction_positive=contradictions[0],
+        contradiction_negative=contradictions[1],
         exemplars=candidate.exemplars,
         truncated="length" in (candidate.positive.finish, candidate.negative.finish),
         attempt=candidate.attempt,
     )
+
+
+def _score_row(a: Score | Failure, b: Score | Failure) -> tuple[Any, ...]:
+    if isinstance(a, Score) and isinstance(b, Score):
+        return a.similarity, b.similarity, a.raw, b.raw, a.contradiction, b.contradiction, None, None
+    failures = {name: x for name, x in (("positive", a), ("negative", b)) if isinstance(x, Failure)}
+    reason = "; ".join(failure.reason for failure in failures.values())
+    answers = {name: failure.verbatim for name, failure in failures.items() if failure.verbatim}
+    return (None,) * 6 + (reason, json.dumps(answers) if answers else None)  # ASCII, for any text
 
 
 def _verdict_row(item: Consulted) -> tuple[str, str, str, str, str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -21,6 +21,9 @@ from multicsr.progress import Reporter, Silent
 from multicsr.registry import Registry
 from multicsr.store import Store
 from multicsr.templates import PromptLibrary
+
+if TYPE_CHECKING:
+    from multicsr.agents.judge import JudgeAgent
 
 DATABASE = "run.sqlite"
 CONFIG = "config.yaml"
@@ -44,6 +47,7 @@ class Workspace:
         self._lock = lock
         self._new = False
         self._models: dict[str, LanguageModel] = {}
+        self.judge: JudgeAgent | None = None  # of the run's configuration, once the judge stage has made it
 
     @classmethod
     def create(cls, folder: Path, config: Config, reporter: Reporter | None = None) -> Workspace:
@@ -107,7 +111,12 @@ class Workspace:
     def model(self, spec: str) -> LanguageModel:
         """The language model of that specification, opened once."""
         if spec not in self._models:
-            self._models[spec] = open_model(spec, device=self.config.train.device, on_note=self.reporter.note)
+            self._models[spec] = open_model(
+                spec,
+                device=self.config.train.device,
+                llamacpp=self.config.llamacpp,
+                on_note=self.reporter.note,
+            )
         return self._models[spec]
 
     def stop_if_asked(self) -> None:
@@ -119,6 +128,7 @@ class Workspace:
 
     def close_models(self) -> None:
         """Frees the language models, for instance before training."""
+        self.judge = None
         while self._models:
             self._models.popitem()[1].close()
 

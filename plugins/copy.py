@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from pydantic import Field
 
 from multicsr import Triplet, Verdict, filter
 
 
 @filter("copy", version="1", before_judging=True)
-def copy(triplet: Triplet, *, max_overlap: float = 0.95) -> Verdict:
+def copy(triplet: Triplet, *, max_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.95) -> Verdict:
     """Rejects a positive that repeats the anchor word for word, and a negative that repeats the anchor or the positive.
 
     Case and punctuation do not matter. `max_overlap` is the largest share of common word bigrams (Jaccard) that still

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from pydantic import Field
 
 from multicsr import Triplet, Verdict, filter
 
 
-@filter("exemplar-leak", version="1", before_judging=True)
-def exemplar_leak(triplet: Triplet, *, min_words: int = 6, max_share: float = 0.5) -> Verdict:
+@filter("exemplar-leak", version="2", before_judging=True)
+def exemplar_leak(
+    triplet: Triplet,
+    *,
+    min_words: Annotated[int, Field(ge=1)] = 6,
+    max_share: Annotated[float, Field(ge=0, lt=1)] = 0.3,
+) -> Verdict:
     """Rejects a sentence that was taken from the examples of its own prompt instead of being written for the anchor.
 
     A run of at least `min_words` words that an example has too is a leak, if those of them that the anchor does not
@@ -40,6 +48,6 @@ def _foreign_run(words: list[str], example: list[str], anchor: frozenset[str], l
         # lengths[j]: how many words before and at i and j are the same in both
         lengths = [0, *(lengths[j] + 1 if word == other else 0 for j, other in enumerate(example))]
         run = words[i - max(lengths) : i]
-        if len(run) >= max(least, 1) and _foreign(run, anchor) > _foreign(best, anchor):
+        if len(run) >= least and _foreign(run, anchor) > _foreign(best, anchor):
             best = run
     return best

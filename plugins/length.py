@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from multicsr import Triplet, Verdict, filter
 
 
 @filter("length", version="1", before_judging=True)
 def length(
-    triplet: Triplet, *, min_words: int = 3, max_words: int = 60, max_ratio: float = 3.0, allow_truncated: bool = False
+    triplet: Triplet,
+    *,
+    min_words: Annotated[int, Field(ge=0)] = 3,
+    max_words: Annotated[int, Field(ge=1)] = 60,
+    max_ratio: Annotated[float, Field(ge=1)] = 3.0,
+    allow_truncated: bool = False,
 ) -> Verdict:
     """Rejects what is empty, too short, too long, cut off, or of a very different length than its anchor.
 

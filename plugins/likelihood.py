@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from pydantic import Field
 
 from multicsr import Capability, Failure, Judge, Pair, PromptId, RequestFailure, Score, ScoreRequest, judge
 
-NEUTRAL_CHUNK = 32
+CHUNK = 32  # continuations in one request; one that cannot be scored fails those with it
 K = TypeVar("K")
+LogProbs = tuple[float, ...]
 
 
-@judge("likelihood", version="1")
+@judge("likelihood", version="2")
 class Likelihood(Judge):
-    """How much more likely each sentence is as a paraphrase of the other than by itself (symmetric PMI, 0 to 1 × 5).
+    """How much of each sentence the model expects once it has read the other: 5 is all of it, 0 nothing.
 
-    With L(y|x) the log-likelihood of y under the paraphrase prompt of x, and L(y) under a neutral prompt:
-    raw = [L(y|x) − L(y) + L(x|y) − L(x)] / [L(y|y) − L(y) + L(x|x) − L(x)]; a sentence and itself give 1.
+    With p the probability of a token of y under the paraphrase prompt of x, and q under a neutral prompt, which shows
+    sentences about different things: 1 − log p / log q is the share of the token's surprise that x takes away. raw is
+    its mean over the tokens of y, weighted by their surprise −log q and kept between −1 and 1 for each, so that no
+    single token decides; averaged over both directions. It needs no normalising by a sentence's own likelihood.
     """
 
     needs = frozenset({Capability.SCORE})
@@ -26,61 +31,78 @@ class Likelihood(Judge):
         *,
         prompt: PromptId = PromptId("entailment"),  # noqa: B008 - a NewType is no call
         neutral: PromptId = PromptId("neutral"),  # noqa: B008
-        exemplars: int = 2,
-        seed: int = 0,
+        exemplars: Annotated[int, Field(ge=0)] = 2,
+        seed: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
         self.prompt, self.neutral, self.exemplars, self.seed = prompt, neutral, exemplars, seed
 
     def rate(self, pairs: Sequence[Pair]) -> list[Score | Failure]:
-        given, alone = self._conditional(pairs), self._marginal(pairs)
+        given, alone = self._given(pairs), self._alone(pairs)
         return [self._score(pair, given, alone) for pair in pairs]
 
     def _score(
-        self, pair: Pair, given: dict[tuple[str, str], float | str], alone: dict[str, float | str]
+        self, pair: Pair, given: dict[tuple[str, str], LogProbs | str], alone: dict[str, LogProbs | str]
     ) -> Score | Failure:
-        x, y = pair.first, pair.second
-        values = (given[x, y], given[y, x], given[x, x], given[y, y], alone[x], alone[y])
-        numbers = [value for value in values if isinstance(value, float)]
-        if len(numbers) < len(values):
-            return Failure(reason=next(value for value in values if isinstance(value, str)))
-        y_given_x, x_given_y, x_given_x, y_given_y, x_alone, y_alone = numbers
-        most = y_given_y - y_alone + x_given_x - x_alone
-        if most <= 0:
-            return Failure(
-                reason="the model finds neither sentence likelier after having read it; it cannot judge them"
-            )
-        raw = (y_given_x - y_alone + x_given_y - x_alone) / most
-        return Score(similarity=min(max(5 * raw, 0.0), 5.0), raw=raw)
+        shares = []
+        for x, y in ((pair.first, pair.second), (pair.second, pair.first)):
+            p, q = given[x, y], alone[y]
+            for found in (p, q):
+                if isinstance(found, str):
+                    return Failure(reason=found)
+            shares.append(_explained(tuple(map(float, p)), tuple(map(float, q))))
+        if any(share is None for share in shares):
+            return Failure(reason="the model finds nothing in one of the sentences surprising; it cannot judge them")
+        raw = sum(share for share in shares if share is not None) / 2
+        return Score(similarity=5 * max(raw, 0.0), raw=raw)
 
-    def _conditional(self, pairs: Sequence[Pair]) -> dict[tuple[str, str], float | str]:
-        """L(y|x), or why there is none, for every ordered pair that is needed; (x, y) is y given x."""
+    def _given(self, pairs: Sequence[Pair]) -> dict[tuple[str, str], LogProbs | str]:
+        """Log p of y's tokens given x, or why there is none, for every ordered pair (x, y)."""
         prompt = self.prompts.get(self.prompt)
         examples = prompt.draw(self.exemplars, self.seed)
         wanted: dict[str, dict[str, None]] = {}
         for pair in pairs:
             for x, y in ((pair.first, pair.second), (pair.second, pair.first)):
-                wanted.setdefault(x, {}).update({y: None, x: None})
-        requests = [
-            ScoreRequest(prompt=prompt.render({"anchor": x}, examples), continuations=tuple(f" {y}" for y in ys))
-            for x, ys in wanted.items()
+                wanted.setdefault(x, {})[y] = None
+        keys = [
+            [(x, y) for y in list(ys)[at : at + CHUNK]] for x, ys in wanted.items() for at in range(0, len(ys), CHUNK)
         ]
-        keys = [[(x, y) for y in ys] for x, ys in wanted.items()]
-        return self._totals(requests, keys)
+        requests = [
+            ScoreRequest(
+                prompt=prompt.render({"anchor": part[0][0]}, examples),
+                continuations=tuple(prompt.continuation(y) for _, y in part),
+            )
+            for part in keys
+        ]
+        return self._found(requests, keys)
 
-    def _marginal(self, pairs: Sequence[Pair]) -> dict[str, float | str]:
-        """L(y), or why there is none, for every sentence."""
-        text = self.prompts.get(self.neutral).render({})
+    def _alone(self, pairs: Sequence[Pair]) -> dict[str, LogProbs | str]:
+        """Log q of every sentence's tokens, or why there is none."""
+        neutral = self.prompts.get(self.neutral)
+        text = neutral.render({})
         sentences = list(dict.fromkeys(s for pair in pairs for s in (pair.first, pair.second)))
-        keys = [sentences[i : i + NEUTRAL_CHUNK] for i in range(0, len(sentences), NEUTRAL_CHUNK)]
-        requests = [ScoreRequest(prompt=text, continuations=tuple(f" {s}" for s in part)) for part in keys]
-        return self._totals(requests, keys)
+        return self._found(
+            [ScoreRequest(prompt=text, continuations=(neutral.continuation(s),)) for s in sentences],
+            [[s] for s in sentences],
+        )
 
-    def _totals(self, requests: Sequence[ScoreRequest], keys: Sequence[Sequence[K]]) -> dict[K, float | str]:
-        totals: dict[K, float | str] = {}
+    def _found(self, requests: Sequence[ScoreRequest], keys: Sequence[Sequence[K]]) -> dict[K, LogProbs | str]:
+        found: dict[K, LogProbs | str] = {}
         for answer in self.llm.score(requests):
             if isinstance(answer, RequestFailure):
-                totals.update(dict.fromkeys(keys[answer.index], answer.reason))
-                continue
-            for key, log_probs in zip(keys[answer.index], answer.log_probs, strict=True):
-                totals[key] = float(sum(log_probs))
-        return totals
+                found.update(dict.fromkeys(keys[answer.index], answer.reason))
+            else:
+                found.update(zip(keys[answer.index], answer.log_probs, strict=True))
+        return found
+
+
+def _explained(p: LogProbs, q: LogProbs) -> float | None:
+    """The share of a sentence's surprise that the other takes away, −1 to 1; None where nothing is surprising.
+
+    Where the two prompts' borders were tokenised differently, the sentence counts as one token.
+    """
+    if len(p) != len(q):
+        p, q = (sum(p),), (sum(q),)
+    surprise = -sum(q)
+    if surprise <= 0:
+        return None
+    return sum(min(max(a - b, b), -b) for a, b in zip(p, q, strict=True)) / surprise

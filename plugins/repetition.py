@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from pydantic import Field
 
 from multicsr import Triplet, Verdict, filter
 
 
 @filter("repetition", version="1", before_judging=True)
-def repetition(triplet: Triplet, *, ngram: int = 3, max_share: float = 0.2) -> Verdict:
+def repetition(
+    triplet: Triplet,
+    *,
+    ngram: Annotated[int, Field(ge=1)] = 3,
+    max_share: Annotated[float, Field(ge=0, lt=1)] = 0.2,
+) -> Verdict:
     """Rejects a sentence that goes round in circles.
 
     That is, more than `max_share` of its runs of `ngram` words repeat an earlier one, and more than of its anchor's.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from multicsr.schemas import (
     Capability,
@@ -29,19 +29,20 @@ class FakeModel:
         self.asked: list[GenerateRequest] = []
         self.info = ModelInfo(spec="fake", backend="fake", fingerprint="f" * 64, capabilities=capabilities)
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
-        self.asked += requests
-        for index in reversed(range(len(requests))):  # answers come as they finish, in any order
-            text = self.write(requests[index])
+    def generate(self, requests: Iterable[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
+        asked = list(requests)
+        self.asked += asked
+        for index in reversed(range(len(asked))):  # answers come as they finish, in any order
+            text = self.write(asked[index])
             if text is None:
                 yield RequestFailure(index=index, reason="no answer")
             else:
                 yield Completion(index=index, text=text, tokens=len(text.split()), finish="stop")
 
-    def contrast(self, requests: Sequence[ContrastRequest]) -> Iterator[Completion | RequestFailure]:
+    def contrast(self, requests: Iterable[ContrastRequest]) -> Iterator[Completion | RequestFailure]:
         return self.generate(requests)
 
-    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[TokenLogProbs | RequestFailure]:
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[TokenLogProbs | RequestFailure]:
         for index, request in enumerate(requests):
             found = [self.log_prob(request.prompt, text) for text in request.continuations]
             if None in found:

@@ -17,6 +17,7 @@ from multicsr.config import (
     GenerateConfig,
     InputConfig,
     JudgeConfig,
+    LlamaCppConfig,
     TrainConfig,
     commented_yaml,
     config_keys,
@@ -91,7 +92,13 @@ def test_every_problem_of_every_source_is_reported_at_once_with_key_value_and_or
     text = "seed: -1\nrounds: some\nevaluate: 5\ngenerate: {omega: .nan, omga: 1}\n"
     text += "train: {seeds: [1, 2, x], pooling: max}\n"
     environ = {"MULTICSR_GENERATE__TOP_P": "1.5", "MULTICSR_GENERATE__LLLM": "x"}
-    flags = {"judge.chunk": 0, "jugde.name": "nli", "train.phi": "high"}
+    flags = {
+        "llamacpp.weights": "q4_0",
+        "llamacpp.memory_mb": 1,
+        "judge.chunk": 0,
+        "jugde.name": "nli",
+        "train.phi": "high",
+    }
     path = tmp_path / "c.yaml"
     assert problems(text, folder=tmp_path, environ=environ, flags=flags) == [
         f"evaluate = 5 ({path}): must be a mapping; `multicsr init` writes its keys",
@@ -102,6 +109,8 @@ def test_every_problem_of_every_source_is_reported_at_once_with_key_value_and_or
         f"generate.omega = nan ({path}): input should be a finite number",
         "generate.top_p = 1.5 (environment variable MULTICSR_GENERATE__TOP_P): input should be less than or equal to 1",
         f"generate.omga ({path}): no such configuration key; did you mean `generate.omega`?",
+        "llamacpp.weights = 'q4_0' (command line): input should be 'auto', 'file', 'f32', 'f16', 'bf16' or 'q8_0'",
+        "llamacpp.memory_mb = 1 (command line): input should be greater than or equal to 64",
         "judge.chunk = 0 (command line): input should be greater than or equal to 1",
         "train.phi = 'high' (command line): input should be a valid number, unable to parse string as a number",
         f"train.pooling = 'max' ({path}): input should be 'auto', 'mean' or 'cls'",
@@ -266,13 +275,16 @@ def test_a_filter_that_is_off_can_be_switched_on_again(tmp_path):
 @pytest.mark.parametrize(
     ("named", "order"),
     [
-        ("{curation: {}}", "length copy exemplar-leak repetition curation duplicate"),
-        ("{mine: {}}", "length copy exemplar-leak repetition curation duplicate mine"),
-        ("{mine: {}, curation: {}}", "length copy exemplar-leak repetition mine curation duplicate"),
-        ("{curation: {}, mine: {}, length: {}}", "curation copy exemplar-leak repetition mine length duplicate"),
+        ("{curation: {}}", "length copy exemplar-leak repetition refusal language curation duplicate"),
+        ("{mine: {}}", "length copy exemplar-leak repetition refusal language curation duplicate mine"),
+        ("{mine: {}, curation: {}}", "length copy exemplar-leak repetition refusal language mine curation duplicate"),
         (
-            "{duplicate: {}, curation: {}, repetition: {}, exemplar-leak: {}, copy: {}, length: {}}",
-            "duplicate curation repetition exemplar-leak copy length",
+            "{curation: {}, mine: {}, length: {}}",
+            "curation copy exemplar-leak repetition refusal language mine length duplicate",
+        ),
+        (
+            "{duplicate: {}, curation: {}, language: {}, refusal: {}, repetition: {}, exemplar-leak: {}, copy: {}, length: {}}",
+            "duplicate curation language refusal repetition exemplar-leak copy length",
         ),
     ],
 )
@@ -281,7 +293,8 @@ def test_filters_look_in_the_order_in_which_the_file_names_them(tmp_path, named,
 
 
 def test_switching_off_what_is_not_there_is_refused(tmp_path):
-    said = "no such filter to switch off; on are: length, copy, exemplar-leak, repetition, curation, duplicate"
+    said = "no such filter to switch off; on are: "
+    said += "length, copy, exemplar-leak, repetition, refusal, language, curation, duplicate"
     assert problems("filters: {copi: null}", folder=tmp_path, flags={"filters.cpoy": None}) == [
         f"filters.copi = None ({tmp_path / 'c.yaml'}): {said}",
         f"filters.cpoy = None (command line): {said}, copi",
@@ -300,7 +313,7 @@ def test_the_written_file_describes_every_key():
     for key in config_keys():
         indent = "  " if "." in key else ""
         assert any(line.startswith(f"{indent}{key.rpartition('.')[2]}:") for line in lines), key
-    for section in (InputConfig, GenerateConfig, JudgeConfig, TrainConfig, EvaluateConfig):
+    for section in (InputConfig, GenerateConfig, LlamaCppConfig, JudgeConfig, TrainConfig, EvaluateConfig):
         assert f"# {(section.__doc__ or '').splitlines()[0]}" in lines
         for name, field in section.model_fields.items():
             assert field.description is None or any(
@@ -325,6 +338,12 @@ configs = st.builds(
     prompts=st.none() | texts,
     input=st.builds(InputConfig, source=texts, column=st.none() | texts, limit=st.none() | counts),
     generate=st.builds(GenerateConfig, llm=texts, omega=st.floats(0, 1e300), plausibility=shares, top_p=shares),
+    llamacpp=st.builds(
+        LlamaCppConfig,
+        weights=st.sampled_from(["auto", "file", "f32", "f16", "bf16", "q8_0"]),
+        gpu_layers=st.integers(-1),
+        memory_mb=st.none() | st.integers(64),
+    ),
     judge=st.builds(JudgeConfig, name=texts, options=options, llm=st.none() | texts),
     filters=st.dictionaries(st.sampled_from([*DEFAULT_FILTERS]) | texts, st.none() | options, max_size=8),
     train=st.builds(
@@ -364,14 +383,16 @@ def test_differences_name_key_and_both_values():
     assert differences(Config(), new) == [
         "filters.duplicate: {} → None",
         "filters.exemplar-leak: {} → None",
+        "filters.language: {} → None",
         "filters.length.min_words: None → 4",
         "filters.mine: None → {}",
+        "filters.refusal: {} → None",
         "filters.repetition: {} → None",
         "generate.llm: 'bundled' → 'hf:x'",
         "rounds: 2 → 3",
     ]
     moved = Config(filters=dict(reversed(DEFAULT_FILTERS.items())))
     assert differences(Config(), moved) == [
-        "filters: length, copy, exemplar-leak, repetition, curation, duplicate → "
-        "duplicate, curation, repetition, exemplar-leak, copy, length"
+        "filters: length, copy, exemplar-leak, repetition, refusal, language, curation, duplicate → "
+        "duplicate, curation, language, refusal, repetition, exemplar-leak, copy, length"
     ]

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multicsr.config import DEFAULT_FILTERS
-from multicsr.errors import ConfigError, ModelError
-from multicsr.filtering import BoundFilter, before_judging, bind_filters, run_chain
+from multicsr.containment import Limits
+from multicsr.errors import ConfigError, ModelError, StageError
+from multicsr.filtering import BoundFilter, before_judging, bind_filters, is_swapped, run_chain
 from multicsr.registry import Registry
 from multicsr.schemas import Failure, Triplet, Verdict
 
@@ -55,6 +56,18 @@ class Counter:
     def __call__(self, triplet: Triplet) -> Verdict:
         self.seen += 1
         return Verdict.accept() if self.seen <= self.most else Verdict.reject("enough", str(self.seen))
+
+@filter("exchange", version="1")
+def exchange(triplets: Sequence[Triplet]) -> list[Verdict]:
+    return [Verdict.swapped("positive-is-odd") if t.positive == "odd" else Verdict.accept() for t in triplets]
+
+@filter("exchange-back", version="1")
+def exchange_back(triplet: Triplet) -> Verdict:
+    return Verdict.swapped("negative-is-odd") if triplet.negative == "odd" else Verdict.accept()
+
+@filter("tell", version="1")
+def tell(triplet: Triplet) -> Verdict:
+    return Verdict.reject("tell", triplet.model_dump_json())
 
 @filter("counter", version="1")
 class First(Counter):
@@ -110,7 +123,7 @@ def test_filters_keep_their_order_but_for_those_before_the_judge_and_those_with_
 def test_the_default_filters_are_all_there(registry):
     chain = bind_filters(registry, DEFAULT_FILTERS)
     assert names(chain) == list(DEFAULT_FILTERS)
-    assert names(before_judging(chain)) == ["length", "copy", "exemplar-leak", "repetition"]
+    assert names(before_judging(chain)) == list(DEFAULT_FILTERS)[:6]
 
 
 def test_null_is_off_and_nothing_is_an_empty_chain(registry):
@@ -121,11 +134,11 @@ def test_null_is_off_and_nothing_is_an_empty_chain(registry):
 def test_every_wrong_name_and_option_is_reported_at_once(registry):
     with pytest.raises(ConfigError) as caught:
         bind_filters(registry, {"copy": {"max": 1}, "lenght": {}, "length": {"min_words": "x"}, "curation": {}})
-    assert caught.value.problems == (
-        "filters.copy.max: the filter 'copy' has no such option; it has: max_overlap",
-        "filters = 'lenght': no such filter; there are: bad-batch, bad-memory, bad-row, copy, counter, curation, "
-        "duplicate, early-counter, exemplar-leak, generator, length, none, repetition",
-        "filters.length.min_words = 'x': input should be a valid integer, unable to parse string as an integer",
+    option, name, value = caught.value.problems
+    assert option == "filters.copy.max: the filter 'copy' has no such option; it has: max_overlap"
+    assert name.startswith("filters = 'lenght': no such filter; there are: bad-batch, bad-memory, bad-row, copy, ")
+    assert value == (
+        "filters.length.min_words = 'x': input should be a valid integer, unable to parse string as an integer"
     )
 
 
@@ -151,6 +164,47 @@ def test_a_memory_lasts_from_one_call_to_the_next(registry):
     chain = bind_filters(registry, {"counter": {"most": 1}})
     said = [run_chain(chain, triplets(text))[0][0][1] for text in ("a", "b")]
     assert said == [Verdict.accept(), Verdict.reject("enough", "2")]
+
+
+# --- exchanging positive and hard negative ---------------------------------------------------------------------------
+
+
+def scored(positive: str, negative: str, numbers: tuple[float, float, float, float]) -> Triplet:
+    a, b, contradiction_a, contradiction_b = numbers
+    return Triplet(
+        anchor="a",
+        positive=positive,
+        negative=negative,
+        similarity_positive=a,
+        similarity_negative=b,
+        contradiction_positive=contradiction_a,
+        contradiction_negative=contradiction_b,
+        exemplars=("e",),
+        truncated=True,
+        attempt=1,
+    )
+
+
+PLAIN = scored("p", "n", (3, 2, 0.5, 0.5))
+ODD = scored("odd", "n", (1, 4, 0.75, 0.25))
+EXCHANGED = scored("n", "odd", (4, 1, 0.25, 0.75))
+
+
+def shown_last(registry: Registry, chosen: Mapping[str, Any], *triplets: Triplet) -> list[tuple[Triplet, bool]]:
+    """What a filter behind the chosen ones sees, and whether that is exchanged by what they said."""
+    rows = run_chain(bind_filters(registry, {**chosen, "tell": {}}), triplets)
+    told = [[outcome for _, outcome in row] for row in rows]
+    return [(Triplet.model_validate_json(row[-1].detail), is_swapped(row)) for row in told]
+
+
+def test_later_filters_see_an_exchanged_triplet_exchanged(registry):
+    shown = [PLAIN, ODD.model_copy(), PLAIN]
+    assert shown_last(registry, {"exchange": {}}, *shown) == [(PLAIN, False), (EXCHANGED, True), (PLAIN, False)]
+    assert shown == [PLAIN, ODD, PLAIN], "what is stored is not touched"
+
+
+def test_a_later_filter_may_exchange_them_back(registry):
+    assert shown_last(registry, {"exchange": {}, "exchange-back": {}}, ODD, EXCHANGED) == [(ODD, False), (ODD, True)]
 
 
 # --- what a bad filter does ------------------------------------------------------------------------------------------
@@ -196,6 +250,25 @@ def test_a_filter_with_a_memory_is_shown_its_batch_only_once(registry):
 def test_an_error_of_multicsr_itself_stops_the_run(registry, name):
     with pytest.raises(ModelError, match="the model died"):
         run(registry, {name: {}}, "a", "stop")
+
+
+def test_each_filter_is_counted_by_itself_over_the_whole_run(registry):
+    chain = bind_filters(registry, {"generator": {}, "bad-row": {}}, Limits(failures=3))
+    for _ in range(2):
+        run_chain(chain, triplets("raise"))
+    with pytest.raises(StageError, match="'bad-row'"):
+        run_chain(chain, triplets("raise"))
+
+
+def test_the_recipe_of_a_filter_says_what_decides_its_verdicts(registry):
+    (generator,) = bind_filters(registry, {"generator": {"reject": "x"}})
+    assert generator.recipe == {
+        "filter": "generator",
+        "version": "1",
+        "source": generator.plugin.source_hash,
+        "origin": generator.plugin.origin,
+        "options": {"reject": "x"},
+    }
 
 
 BEHAVIOURS = ["a", "b", "no", "raise", "text", "none", "failure", "bool", "miss"]

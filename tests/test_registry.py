@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from multicsr.config import DEFAULT_FILTERS, JudgeConfig
 from multicsr.errors import ConfigError, PluginError
 from multicsr.registry import Plugin, Registry
 from multicsr.schemas import Pair, Score, Triplet, Verdict
@@ -58,11 +59,11 @@ def refusal(*files: str) -> str:
 def test_the_built_in_ones():
     registry = Registry.load()
     assert registry.broken == []
-    assert [(p.kind, p.name) for p in registry] == [
-        *[("filter", name) for name in ("copy", "curation", "duplicate", "exemplar-leak", "length", "repetition")],
-        *[("judge", name) for name in ("likelihood", "rubric")],
-    ]
+    names = [(plugin.kind, plugin.name) for plugin in registry]
+    assert names == sorted(names)
+    assert {*(("filter", name) for name in DEFAULT_FILTERS), ("judge", JudgeConfig().name)} < set(names)
     for plugin in registry:
+        assert plugin.provider == "built in"
         file, _, line = plugin.origin.rpartition(":")
         assert Path(file).read_text("utf-8").splitlines()[int(line) - 1].startswith(f'@{plugin.kind}("{plugin.name}"')
         assert plugin.source_hash == hashlib.sha256(Path(file).read_bytes()).hexdigest()
@@ -119,6 +120,7 @@ def test_functions_and_classes_for_rows_and_batches(write, source, row, batch, s
     assert (plugin.name, plugin.version, plugin.summary) == ("mine", "1", "Summary.")
     assert (plugin.batch, plugin.stateful) == (batch, stateful)
     assert plugin.origin == f"{file}:{HEAD.count(chr(10)) + 2}"
+    assert plugin.provider == "named file"
     assert plugin.check_options({"words": 4}, "key") == {"words": 4}
 
 
@@ -163,8 +165,8 @@ NEITHER = (
 NAME = "a name consists of small letters, digits, - and _, a letter first"
 
 
-def function(parameters: str, name: str = "mine", kind: str = "filter") -> str:
-    return f"class X: ...\n@{kind}({name!r}, version='1')\ndef f({parameters}): ...\n"
+def function(parameters: str, name: str = "mine", kind: str = "filter", version: object = "1") -> str:
+    return f"class X: ...\n@{kind}({name!r}, version={version!r})\ndef f({parameters}): ...\n"
 
 
 @pytest.mark.parametrize(
@@ -196,6 +198,18 @@ def function(parameters: str, name: str = "mine", kind: str = "filter") -> str:
         ),
         (function("triplet: Triplet", name="two words"), NAME),
         (function("triplet: Triplet", name="a.b"), NAME),
+        (function("triplet: Triplet", version=1), 'version = 1: write a text without spaces, such as "1"'),
+        (function("triplet: Triplet", version="1 beta"), "version = '1 beta': write a text without spaces"),
+        (function("triplet: Triplet", version=""), "version = '': write a text without spaces"),
+        (
+            function("triplet: Triplet, *, n: int = 'few', m: int = None"),
+            "its type refuses the default of the option n = 'few': input should be a valid integer, unable to parse "
+            "string as an integer; m = None: input should be a valid integer",
+        ),
+        (
+            function("triplet: Triplet, *, n: Any = X()"),
+            "an option must have a type that can be written to a file: Unable to serialize unknown type",
+        ),
     ],
 )
 def test_a_wrong_declaration_is_refused_naming_the_line(write, source, said):
@@ -258,7 +272,8 @@ def test_a_name_that_is_taken_is_refused_naming_both_origins(write, kind):
 def test_a_name_that_is_not_there():
     with pytest.raises(PluginError) as caught:
         Registry.load().get("judge", "likelyhood", "judge.name")
-    assert str(caught.value) == "judge.name = 'likelyhood': no such judge; there are: likelihood, rubric"
+    assert str(caught.value).startswith("judge.name = 'likelyhood': no such judge; there are: ")
+    assert "likelihood, " in str(caught.value)
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -268,18 +283,34 @@ def test_every_wrong_option_is_named_with_its_key():
     length = Registry.load().get("filter", "length", "filters")
     assert length.check_options({"min_words": "4"}, "filters.length")["min_words"] == 4
     with pytest.raises(ConfigError) as caught:
-        length.check_options({"min_words": "few", "max_ratio": None, "least": 3}, "filters.length")
+        length.check_options({"min_words": "few", "max_ratio": None, "max_words": 0, "least": 3}, "filters.length")
     assert caught.value.problems == (
         "filters.length.min_words = 'few': input should be a valid integer, unable to parse string as an integer",
+        "filters.length.max_words = 0: input should be greater than or equal to 1",
         "filters.length.max_ratio = None: input should be a valid number",
         "filters.length.least: the filter 'length' has no such option; "
         "it has: min_words, max_words, max_ratio, allow_truncated",
     )
 
 
-def test_a_plugin_without_options_says_so():
-    with pytest.raises(ConfigError, match=r"^filters\.duplicate\.x: the filter 'duplicate' .* it has: none$"):
-        Registry.load().get("filter", "duplicate", "filters").check_options({"x": 1}, "filters.duplicate")
+def test_options_as_they_are_recorded(write):
+    plugin = only(
+        write(
+            "from pathlib import Path\n"
+            "@filter('mine', version='1')\n"
+            "def f(triplet: Triplet, *, words: frozenset[str] = frozenset({'a'}), file: Path | None = None): ..."
+        )
+    )
+    checked = plugin.check_options({"words": ["b"], "file": "x.txt"}, "key")
+    assert checked == {"words": frozenset({"b"}), "file": Path("x.txt")}
+    assert plugin.plain_options(checked) == {"words": ["b"], "file": "x.txt"}
+    assert plugin.check_options({}, "key") == {"words": frozenset({"a"}), "file": None}
+
+
+def test_a_plugin_without_options_says_so(write):
+    plugin = only(write(function("triplet: Triplet")))
+    with pytest.raises(ConfigError, match=r"^filters\.mine\.x: the filter 'mine' has no such option; it has: none$"):
+        plugin.check_options({"x": 1}, "filters.mine")
 
 
 def test_prompts_among_the_options(write):
@@ -338,7 +369,7 @@ try:
 except Exception as error:
     message = str(error)
 print(json.dumps({
-    "names": [[p.kind, p.name, p.version, p.origin] for p in registry if "multicsr_politeness" in p.origin],
+    "names": [[p.kind, p.name, p.version, p.origin, p.provider] for p in registry if "multicsr_politeness" in p.origin],
     "reasons": [said[-1][1].reason for said in run_chain(chain, triplets)],
     "similarity": overlap.target(Pair(first="a b", second="b c")).similarity,
     "broken": [[b.origin, b.cause] for b in registry.broken],
@@ -349,7 +380,7 @@ print(json.dumps({
 
 def test_a_package_that_is_really_installed(tmp_path):
     source, target = tmp_path / "source", tmp_path / "installed"
-    shutil.copytree(Path(__file__).parent / "plugin_package", source)
+    shutil.copytree(Path(__file__).parent / "plugin_pkg", source)
     command = [
         "pip",
         "install",
@@ -365,23 +396,24 @@ def test_a_package_that_is_really_installed(tmp_path):
     assert done.returncode == 0, done.stderr
     package = target / "multicsr_politeness"
     found = python(INSTALLED, target)
+    provider = "multicsr-politeness 1.2"
     assert found["names"] == [
-        ["filter", "politeness", "3", f"{package / 'filters.py'}:9"],
-        ["judge", "identity", "1", f"{package / 'judges.py'}:15"],
-        ["judge", "overlap", "1", f"{package / 'judges.py'}:8"],
+        ["filter", "politeness", "3", f"{package / 'filters.py'}:9", provider],
+        ["judge", "identity", "1", f"{package / 'judges.py'}:15", provider],
+        ["judge", "overlap", "1", f"{package / 'judges.py'}:8", provider],
     ]
     assert found["reasons"] == ["", "rude"]
     assert found["similarity"] == pytest.approx(5 / 3)
     broken = [
         [
-            "entry point broken = multicsr_politeness.broken",
+            f"entry point broken = multicsr_politeness.broken of {provider}",
             "ModuleNotFoundError: No module named 'a_library_that_is_not_installed'",
         ],
         [
-            "entry point empty = multicsr_politeness.words",
+            f"entry point empty = multicsr_politeness.words of {provider}",
             "it defines no plugin; put @filter(...) or @judge(...) on a function or a class",
         ],
-        ["entry point leaves = multicsr_politeness.leaves", "SystemExit: no license"],
+        [f"entry point leaves = multicsr_politeness.leaves of {provider}", "SystemExit: no license"],
     ]
     assert found["broken"] == broken
     listed = "".join(f"\nbroken plugin {origin}: {cause}" for origin, cause in broken)

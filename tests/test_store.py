@@ -132,11 +132,27 @@ def test_the_database_of_another_program_is_refused_untouched(tmp_path):
     assert refused(path) == f"{path}: a database, but not of multicsr; use another folder (-o)"
 
 
+def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    Store.open(path).close()
+    db = sqlite3.connect(path)
+    for table, column in (("scores", "contradiction_a"), ("scores", "contradiction_b"), ("scores", "answers")):
+        db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    db.execute("ALTER TABLE decisions DROP COLUMN swapped")
+    db.executescript("PRAGMA user_version = 1; INSERT INTO sentences VALUES (1, 1, 'kept');")
+    db.close()
+    store = Store.open(path)
+    assert store.sentence_count() == 1
+    assert store.query("SELECT contradiction_a, contradiction_b, answers FROM scores") == []
+    assert store.query("PRAGMA user_version")[0][0] == 2
+    store.close()
+
+
 def test_another_version_of_the_schema_is_refused(tmp_path, store):
     path = tmp_path / "run.sqlite"
     store.query("PRAGMA user_version = 7")
     store.close()
-    said = "its schema is version 7, this multicsr knows 1; use another folder (-o)"
+    said = "its schema is version 7, this multicsr knows 2; use another folder (-o)"
     assert refused(path) == f"{path}: {said}"
 
 
@@ -516,3 +532,41 @@ def test_evaluations_are_replaced_whole_and_keep_their_order(store):
     assert store.evaluations() == rows
     store.replace_evaluations(rows[:1])
     assert store.evaluations() == rows[:1]
+
+
+def test_scores_are_mapped_for_another_recipe_from_the_judge_s_own_numbers(three):
+    generate(three)
+    three.add_recipe("calibrated", "judge", {})
+    scores = [
+        (key(three, 1), Score(similarity=4.5, raw=0.9), Score(similarity=0.5, contradiction=0.7)),
+        (key(three, 2), Failure(reason="no answer", verbatim=("?",)), Score(similarity=1)),
+    ]
+    three.add_scores(JUDGE, scores)
+    three.rescale(JUDGE, "calibrated", lambda raw: raw / 2)
+    columns = "candidate, a, b, raw_a, raw_b, contradiction_a, contradiction_b, failure, answers"
+    wanted = {
+        (key(three, 1), 0.45, 0.25, 0.9, 0.5, None, 0.7, None, None),
+        (key(three, 2), *(None,) * 6, "no answer", '{"positive": ["?"]}'),
+    }
+    assert {tuple(row) for row in three.query(f"SELECT {columns} FROM scores WHERE recipe = 'calibrated'")} == wanted
+
+    three.add_scores(JUDGE, [(key(three, 3), Score(similarity=2), Score(similarity=3))])
+    three.rescale(JUDGE, "calibrated", lambda raw: raw + 1)
+    found = {tuple(row) for row in three.query(f"SELECT {columns} FROM scores WHERE recipe = 'calibrated'")}
+    assert found == wanted | {(key(three, 3), 3, 4, 2, 3, None, None, None, None)}, "what is there stays"
+    assert len(three.query("SELECT 1 FROM scores WHERE recipe = ?", (JUDGE,))) == 3
+
+
+def test_scores_are_mapped_all_or_none(three):
+    generate(three)
+    three.add_recipe("calibrated", "judge", {})
+    three.add_scores(JUDGE, [(key(three, n), Score(similarity=n), Score(similarity=0)) for n in (1, 2, 3)])
+
+    def similarity(raw: float) -> float:
+        if raw == 2:
+            raise RuntimeError("interrupted")
+        return raw
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        three.rescale(JUDGE, "calibrated", similarity)
+    assert three.query("SELECT 1 FROM scores WHERE recipe = 'calibrated'") == []

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multicsr.errors import PromptError
+from multicsr.schemas import Message
 from multicsr.templates import LOCK_FILE, Prompt, PromptLibrary, parse_prompt
 
 RELATION = """\
@@ -25,6 +26,19 @@ source: a test
 exemplars:
   - {anchor: A dog is running., output: A dog runs.}
   - {anchor: It is raining now., output: It rains.}
+"""
+
+
+CHAT = """\
+id: shorten-chat
+version: 1
+kind: relation
+format: chat
+instruction: Write it {shorter}.
+input: "Sentence: {anchor}"
+stop: ["\\n"]
+source: a test
+exemplars_of: shorten.v1
 """
 
 
@@ -61,8 +75,12 @@ def test_a_changed_release_is_refused(library, tmp_path, monkeypatch):
         if entry.name.endswith((".yaml", ".lock")):
             (tmp_path / entry.name).write_text(entry.read_text("utf-8").replace("fog", "mist"), "utf-8")
     monkeypatch.setattr(resources, "files", lambda package: tmp_path)
-    with pytest.raises(PromptError, match=r"^rubric\.v1\.yaml: rubric\.v1 changed after its release; give .* version$"):
+    with pytest.raises(PromptError) as caught:
         PromptLibrary.load()
+    assert str(caught.value).splitlines() == [
+        f"{ref}.yaml: {ref} changed after its release; give the new text a new version"
+        for ref in ("rubric-chat.v1", "rubric.v1")  # the first has the second's exemplars
+    ]
 
 
 def test_an_unreleased_version_needs_no_line_in_the_lock(library, tmp_path, monkeypatch):
@@ -84,7 +102,10 @@ def test_opposites_name_each_other_and_show_the_same_anchors(library):
     assert {(one.ref, other.ref) for one, other in pairs} == {
         ("contradiction.v1", "entailment.v1"),
         ("entailment.v1", "contradiction.v1"),
+        ("contradiction-chat.v1", "entailment-chat.v1"),
+        ("entailment-chat.v1", "contradiction-chat.v1"),
     }
+    assert library.problems() == []
     for one, other in pairs:
         assert library.get(other.opposite or "") == one
         assert [item["anchor"] for item in one.exemplars] == [item["anchor"] for item in other.exemplars]
@@ -100,7 +121,12 @@ def test_every_sentence_of_a_pool_stands_there_once(library):
             assert len(set(sentences)) == len(sentences) == 2 * 16
 
 
-def test_a_prompt_as_the_model_sees_it(library):
+def test_a_chat_prompt_shows_the_examples_of_its_completion(library):
+    for name in ("entailment", "contradiction", "rubric"):
+        assert library.get(f"{name}-chat").exemplars == library.get(name).exemplars
+
+
+def test_a_completion_as_the_model_sees_it(library):
     assert library.get("entailment").render({"anchor": "It rains."}, library.get("entailment").exemplars[8:9]) == (
         "Rewrite the sentence in different words with the same meaning.\n\n"
         "Sentence: Six cows stand in the shade of a single oak tree.\n"
@@ -108,7 +134,27 @@ def test_a_prompt_as_the_model_sees_it(library):
         "Sentence: It rains.\n"
         "Rewrite:"
     )
-    assert library.get("neutral").render({}) == "Here is a sentence.\n\nSentence:"
+    assert library.get("neutral.v1").render({}) == "Here is a sentence.\n\nSentence:"
+
+
+def test_a_chat_as_the_model_sees_it(library):
+    prompt = library.get("entailment-chat")
+    assert prompt.render({"anchor": "It rains."}, prompt.exemplars[8:9]) == (
+        Message(
+            role="system",
+            content="Rewrite the sentence in different words with the same meaning. "
+            "Answer with the new sentence alone.",
+        ),
+        Message(role="user", content="Sentence: Six cows stand in the shade of a single oak tree."),
+        Message(role="assistant", content="Half a dozen cattle are sheltering from the sun beneath a lone oak."),
+        Message(role="user", content="Sentence: It rains."),
+    )
+    assert [message.role for message in library.get("neutral-chat").render({})] == ["system", "user"]
+
+
+def test_an_answer_continues_a_completion_with_a_space_and_a_chat_without(library):
+    assert library.get("entailment").continuation("It pours.") == " It pours."
+    assert library.get("entailment-chat").continuation("It pours.") == "It pours."
 
 
 # --- drawing and rendering -------------------------------------------------------------------------------------------
@@ -145,6 +191,9 @@ def test_what_is_put_in_comes_out_literally(sentence, example):
     assert prompt.render({"anchor": sentence}, exemplars) == (
         f"Write it {{shorter}}.\n\nSentence: {example}\nShort: {sentence}\n\nSentence: {sentence}\nShort:"
     )
+    turns = parse_prompt(CHAT, "p.yaml").render({"anchor": sentence}, exemplars)
+    said = ["Write it {shorter}.", f"Sentence: {example}", sentence, f"Sentence: {sentence}"]
+    assert [message.content for message in turns] == said
 
 
 def test_the_hash_is_of_the_contents():
@@ -180,8 +229,37 @@ def test_a_malformed_prompt_is_refused_naming_the_key(change, said):
     assert refusal(RELATION.replace(change[0], change[1], 1)) == said
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("format: chat", "format: talk"), "format: input should be 'completion' or 'chat'"),
+        (("format: chat", "format: completion"), "exemplars need an `exemplar` template"),
+        (
+            ("input:", 'exemplar: "{anchor} {output}"\ninput:'),
+            "exemplar: not in a chat prompt, which shows an example as `input` and its output",
+        ),
+        (
+            ("source:", "exemplars: [{anchor: a, output: b}]\nsource:"),
+            "exemplars_of: give it or `exemplars`, not both",
+        ),
+        (
+            ("shorten.v1", "shorten"),
+            "exemplars_of: string should match pattern '^[a-z][a-z0-9-]*\\.v[1-9][0-9]*$'",
+        ),
+    ],
+)
+def test_a_malformed_chat_prompt_is_refused_naming_the_key(change, said):
+    assert change[0] in CHAT
+    assert refusal(CHAT.replace(change[0], change[1], 1)) == [said]
+
+
+def test_only_what_writes_a_sentence_has_an_opposite():
+    text = (resources.files("multicsr.prompts") / "neutral.v1.yaml").read_text("utf-8")
+    assert refusal(text + "opposite: entailment.v1\n") == ["opposite: a neutral prompt has none"]
+
+
 def test_all_wrong_keys_are_named():
-    keys = "id, version, kind, format, instruction, exemplar, input, stop, opposite, source, exemplars"
+    keys = "id, version, kind, format, instruction, exemplar, input, stop, opposite, source, exemplars, exemplars_of"
     assert refusal(RELATION.replace("version: 1", "version: one\nauthor: me")) == [
         "version: input should be a valid integer, unable to parse string as an integer",
         f"author: no such key; a prompt has {keys}",
@@ -219,7 +297,8 @@ def test_a_folder_of_the_users(tmp_path, library):
 def test_a_prompt_that_is_not_there(library, name):
     with pytest.raises(PromptError) as caught:
         library.get(name)
-    known = "contradiction.v1, entailment.v1, neutral.v1, rubric.v1"
+    known = ", ".join(prompt.ref for prompt in library)
+    assert "entailment-chat.v1, neutral.v1" in known
     assert str(caught.value) == f"no prompt {name!r}; there are: {known}"
 
 
@@ -230,6 +309,77 @@ def test_two_files_of_one_version_are_refused_naming_both(tmp_path):
         PromptLibrary.load(str(tmp_path))
     both = f"in {tmp_path / 'a.yaml'} and in {tmp_path / 'b.yaml'}"
     assert str(caught.value) == f"prompt shorten.v1 is defined twice: {both}"
+
+
+def test_examples_are_taken_from_another_prompt(tmp_path):
+    (tmp_path / "a.yaml").write_text(CHAT, "utf-8")
+    (tmp_path / "b.yaml").write_text(RELATION, "utf-8")
+    (tmp_path / "c.yaml").write_text(CHAT.replace("shorten.v1", "entailment.v1").replace("shorten", "mine"), "utf-8")
+    mine = PromptLibrary.load(str(tmp_path))
+    assert mine.get("shorten-chat").exemplars == mine.get("shorten").exemplars
+    assert mine.get("mine-chat").exemplars == mine.get("entailment").exemplars
+    written_out = CHAT.replace("exemplars_of: shorten.v1", RELATION[RELATION.index("exemplars:") :])
+    assert mine.get("shorten-chat").hash == parse_prompt(written_out, "p.yaml").hash
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("limerick.v1", "exemplars_of: no limerick.v1 with exemplars of its own"),
+        ("entailment.v2", "exemplars_of: no entailment.v2 with exemplars of its own"),
+        ("neutral.v1", "exemplars_of: no neutral.v1 with exemplars of its own"),
+        ("shorten-chat.v1", "exemplars_of: no shorten-chat.v1 with exemplars of its own"),
+        ("rubric.v1", "exemplars[0] must have exactly the keys ['anchor', 'output']"),
+    ],
+)
+def test_examples_that_cannot_be_taken_from_there(tmp_path, named, said):
+    (tmp_path / "a.yaml").write_text(CHAT.replace("shorten.v1", named), "utf-8")
+    with pytest.raises(PromptError) as caught:
+        PromptLibrary.load(str(tmp_path))
+    assert str(caught.value) == f"{tmp_path / 'a.yaml'}: {said}"
+
+
+def opposed(text: str, opposite: str) -> str:
+    return f"{text}opposite: {opposite}\n"
+
+
+LENGTHEN = RELATION.replace("id: shorten", "id: lengthen")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (opposed(RELATION, "lengthen"), opposed(LENGTHEN, "shorten.v1"), []),
+        (opposed(RELATION, "limerick"), LENGTHEN, ["a.yaml: opposite: no prompt 'limerick'; there are: "]),
+        (
+            opposed(RELATION, "lengthen"),
+            LENGTHEN,
+            ["a.yaml: opposite: lengthen.v1 does not fit: its opposite is None, not shorten.v1"],
+        ),
+        (
+            opposed(RELATION, "shorten-chat"),
+            opposed(CHAT, "shorten"),
+            [
+                "a.yaml: opposite: its format is completion, that of its opposite shorten-chat.v1 is chat",
+                "b.yaml: opposite: its format is chat, that of its opposite shorten.v1 is completion",
+            ],
+        ),
+        (
+            opposed(RELATION, "lengthen"),
+            opposed(LENGTHEN.replace("A dog is running.", "A cat is running."), "shorten"),
+            [
+                "b.yaml: exemplars: not the anchors of shorten.v1 in the same order",
+                "a.yaml: exemplars: not the anchors of lengthen.v1 in the same order",
+            ],
+        ),
+    ],
+)
+def test_opposites_that_do_not_fit_are_found(tmp_path, one, other, said):
+    (tmp_path / "a.yaml").write_text(one, "utf-8")
+    (tmp_path / "b.yaml").write_text(other, "utf-8")
+    found = PromptLibrary.load(str(tmp_path)).problems()
+    assert len(found) == len(said)
+    assert all(problem.startswith(f"{tmp_path}/{start}") for problem, start in zip(found, said, strict=True))
 
 
 def test_a_packaged_prompt_cannot_be_replaced_unseen(tmp_path, library):

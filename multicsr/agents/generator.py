@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import cached_property
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -20,23 +22,30 @@ from multicsr.schemas import (
     Failure,
     Generated,
     GenerateRequest,
+    PromptText,
     RequestFailure,
     Sampling,
     content_hash,
 )
 from multicsr.templates import Exemplar, Prompt, PromptLibrary
 
+AGAIN = (0.7, 0.9)
+"""Temperature and top_p of an attempt that would else repeat an earlier one."""
 Answer = Candidate | Failure
+Draw = tuple[tuple[Exemplar, ...], tuple[Exemplar, ...]]
+"""The examples that a positive's and a hard negative's prompt show."""
 
 
 class GeneratorAgent(Runnable[Anchor, Answer]):
     """Writes a pair for each anchor by contrastive decoding: each relation's prompt is the other's opposite.
 
-    The exemplars are drawn by seed and attempt, so a second attempt sees other ones. An anchor that cannot be served
+    The examples are one of a few draws from the prompts' pools; the sentence, the seed and the attempt decide which. So
+    no example's words flood the corpus, a further attempt sees other ones, and prompts with the same draw begin alike,
+    which an engine reads once. An attempt for which no other draw is left is sampled. An anchor that cannot be served
     gives a `Failure`; `batch` gives the same answers for the same list.
 
     Raises:
-        PromptError: the two prompts are not each other's opposite, or have too few exemplars.
+        PromptError: the two prompts are not each other's opposite, differ in format, or have too few exemplars.
         ModelError: the model cannot do what ω asks for.
     """
 
@@ -52,8 +61,8 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
                 raise PromptError(
                     f"generate.{key} = {prompt.ref}: a {prompt.kind} prompt, not one that writes a sentence"
                 )
-            if config.omega > 0 and prompt.opposite not in (other.id, other.ref):
-                raise PromptError(f"generate.{key} = {prompt.ref}: its opposite is {prompt.opposite}, not {other.ref}")
+            if config.omega > 0 and (objection := prompt.objection(other)):
+                raise PromptError(f"generate.{key} = {prompt.ref}: {objection}")
         self.positive.draw(config.exemplars, 0)
         self.negative.draw(config.exemplars, 0)
         needed = Capability.CONTRAST if config.omega > 0 else Capability.GENERATE
@@ -69,7 +78,7 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
         return {
             "prompts": {p.ref: p.hash for p in (self.positive, self.negative)},
             "model": self.model.info.model_dump(mode="json", exclude={"capabilities"}),
-            "options": self.config.model_dump(mode="json", exclude={"llm", "entailment", "contradiction", "chunk"}),
+            "options": self.config.model_dump(mode="json", exclude={"llm", "entailment", "contradiction"}),
             "seed": self.seed,
         }
 
@@ -90,23 +99,64 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[Answer]:
-        """One answer for each input, in order; the whole list goes to the model at once."""
-        anchors = [Anchor(text=item) if isinstance(item, str) else item for item in inputs]
-        drawn = {attempt: self.draw(attempt) for attempt in sorted({anchor.attempt for anchor in anchors})}
-        pairs = [self.requests(anchor, *drawn[anchor.attempt]) for anchor in anchors]
-        written = self._write([request for pair in pairs for request in pair])
-        return [
-            self._candidate(anchor, drawn[anchor.attempt], written[2 * n], written[2 * n + 1])
-            for n, anchor in enumerate(anchors)
-        ]
+        """One answer for each input, in order."""
+        answers = dict(self.batch_as_completed(inputs))
+        return [answers[n] for n in range(len(answers))]
 
-    def draw(self, attempt: int) -> tuple[tuple[Exemplar, ...], tuple[Exemplar, ...]]:
-        seed = int(content_hash("exemplars", self.seed, attempt)[:8], 16)
-        return self.positive.draw(self.config.exemplars, seed), self.negative.draw(self.config.exemplars, seed)
+    def batch_as_completed(
+        self,
+        inputs: Iterable[Anchor | str],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> Generator[tuple[int, Answer], None, None]:
+        """(position, answer) of every input, as they finish; any number of inputs, read as the model can serve them."""
+        asked: dict[int, Anchor] = {}
+        written: dict[int, Completion | RequestFailure] = {}
+        with closing(self._write(self._requests(inputs, asked))) as answers:
+            for answer in answers:
+                other = written.pop(answer.index ^ 1, None)  # requests 2n and 2n + 1 belong to input n
+                if other is None:
+                    written[answer.index] = answer
+                    continue
+                positive, negative = sorted((answer, other), key=lambda one: one.index)
+                position = answer.index // 2
+                yield position, self._candidate(asked.pop(position), positive, negative)
 
-    def requests(
-        self, anchor: Anchor, positive: tuple[Exemplar, ...], negative: tuple[Exemplar, ...]
-    ) -> tuple[ContrastRequest, ContrastRequest]:
+    def _requests(self, inputs: Iterable[Anchor | str], asked: dict[int, Anchor]) -> Iterator[ContrastRequest]:
+        for position, item in enumerate(inputs):
+            anchor = Anchor(text=item) if isinstance(item, str) else item
+            asked[position] = anchor
+            yield from self.requests(anchor)
+
+    def draw(self, anchor: Anchor) -> Draw:
+        """The examples that this anchor's two prompts show at its attempt."""
+        first = int(content_hash("draw", self.seed, anchor.text)[:8], 16)
+        return self._draws[(first + anchor.attempt) % len(self._draws)]
+
+    @cached_property
+    def _draws(self) -> tuple[Draw, ...]:
+        """The different draws, `exemplar_sets` of them if the pools allow as many.
+
+        Each shuffled pool is dealt out whole, so that every example is shown about equally often, and an attempt sees
+        none of the examples of the one before, unless it begins another deal.
+        """
+        count, sets = self.config.exemplars, self.config.exemplar_sets
+        draws: dict[str, Draw] = {}
+        for shuffle in range(sets):
+            seed = int(content_hash("exemplars", self.seed, shuffle)[:8], 16)
+            positive, negative = (prompt.draw(len(prompt.exemplars), seed) for prompt in (self.positive, self.negative))
+            for at in range(0, min(len(positive), len(negative)) - count + 1, max(count, 1)):
+                draw = positive[at : at + count], negative[at : at + count]
+                draws.setdefault(str(draw), draw)
+            if len(draws) >= sets:
+                break
+        return tuple(draws.values())[:sets]
+
+    def requests(self, anchor: Anchor) -> tuple[ContrastRequest, ContrastRequest]:
+        """What the model is asked for the positive and for the hard negative."""
+        positive, negative = self.draw(anchor)
         intended = self.positive.render({"anchor": anchor.text}, positive)
         contrary = self.negative.render({"anchor": anchor.text}, negative)
         return (
@@ -114,37 +164,35 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
             self._request(self.negative, contrary, intended, anchor),
         )
 
-    def _request(self, prompt: Prompt, intended: str, contrary: str, anchor: Anchor) -> ContrastRequest:
+    def _request(self, prompt: Prompt, intended: PromptText, contrary: PromptText, anchor: Anchor) -> ContrastRequest:
         config = self.config
+        again = config.temperature == 0 and anchor.attempt >= len(self._draws)
+        temperature, top_p = AGAIN if again else (config.temperature, config.top_p)
         return ContrastRequest(
             prompt=intended,
             opposite=contrary,
             omega=config.omega,
             plausibility=config.plausibility,
-            sampling=Sampling(
-                max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p, stop=prompt.stop
-            ),
+            sampling=Sampling(max_tokens=config.max_tokens, temperature=temperature, top_p=top_p, stop=prompt.stop),
             seed=int(content_hash("sample", self.seed, prompt.id, anchor.text, anchor.attempt)[:15], 16),
         )
 
-    def _write(self, requests: Sequence[ContrastRequest]) -> dict[int, Completion | RequestFailure]:
+    def _write(self, requests: Iterator[ContrastRequest]) -> Generator[Completion | RequestFailure, None, None]:
         if Capability.CONTRAST in self.model.info.capabilities:
-            return {answer.index: answer for answer in self.model.contrast(requests)}
-        plain = [GenerateRequest(prompt=r.prompt, sampling=r.sampling, seed=r.seed) for r in requests]
-        return {answer.index: answer for answer in self.model.generate(plain)}
+            yield from self.model.contrast(requests)
+        else:
+            yield from self.model.generate(
+                GenerateRequest(prompt=r.prompt, sampling=r.sampling, seed=r.seed) for r in requests
+            )
 
     def _candidate(
-        self,
-        anchor: Anchor,
-        drawn: tuple[tuple[Exemplar, ...], tuple[Exemplar, ...]],
-        positive: Completion | RequestFailure,
-        negative: Completion | RequestFailure,
+        self, anchor: Anchor, positive: Completion | RequestFailure, negative: Completion | RequestFailure
     ) -> Answer:
         if isinstance(positive, RequestFailure):
             return Failure(reason=f"positive: {positive.reason}")
         if isinstance(negative, RequestFailure):
             return Failure(reason=f"negative: {negative.reason}")
-        shown = dict.fromkeys(text for pool in drawn for exemplar in pool for text in exemplar.values())
+        shown = dict.fromkeys(text for pool in self.draw(anchor) for exemplar in pool for text in exemplar.values())
         return Candidate(
             anchor=anchor.text,
             attempt=anchor.attempt,

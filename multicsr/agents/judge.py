@@ -3,25 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from multicsr.backends.base import LanguageModel
-from multicsr.errors import ModelError, MulticsrError
+from multicsr.calibration import Calibration, find_calibration
+from multicsr.containment import Contained, Limits
+from multicsr.errors import ConfigError, ModelError, MulticsrError, PluginError, UsageError
 from multicsr.plugin import Judge
-from multicsr.registry import Plugin
-from multicsr.schemas import Failure, Pair, Score, content_hash
+from multicsr.registry import Plugin, Registry
+from multicsr.schemas import Capability, Failure, ModelInfo, Pair, Score, content_hash
 from multicsr.templates import PromptLibrary
 
 Answer = Score | Failure
 
+MAX_VERBATIM_BYTES = 1_000_000
+"""What is kept of an answer of the model that is no score."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A judge that is ready to rate.
+
+    Attributes:
+        target: the plugin's function or object.
+        needs: capabilities of the language model that it needs itself.
+        loaded: what it says of the models that it loaded.
+        members: the judges that it opened, by the option that names them.
+    """
+
+    target: Any
+    needs: frozenset[Capability] = frozenset()
+    loaded: Mapping[str, Any] = field(default_factory=dict)
+    members: Mapping[str, JudgeAgent] = field(default_factory=dict)
+
 
 class JudgeAgent(Runnable[Pair, Answer]):
-    """A judge plugin with its options, its prompts and its language model.
+    """A judge plugin with its options, its prompts, its models, and the judges that it asks.
 
-    What a plugin raises, or answers in the wrong form, fails the pairs concerned, with the reason; it never takes the
-    others down. Errors of multicsr itself (a model's process that died) are raised.
+    Whatever a plugin does, every pair gets its answer (see `Contained`); errors of multicsr itself, such as a model's
+    process that died, are raised.
+
+    Args:
+        registry: where it finds the judges that it asks.
+        open_model: opens the language model; called at most once, and only if this judge or one that it asks needs it.
+        calibration: `none`, `auto` or a file, see `find_calibration`; the judges that it asks have their own, `auto`.
+        limits: what is borne from the plugin, and from each that it asks.
+        at: the configuration key that holds its `name` and its `options`, for messages.
+
+    Raises:
+        ConfigError: naming every wrong option.
+        PromptError: there is no prompt of a name that is given as an option.
     """
 
     def __init__(
@@ -29,42 +64,138 @@ class JudgeAgent(Runnable[Pair, Answer]):
         plugin: Plugin,
         options: Mapping[str, Any],
         *,
+        registry: Registry,
         prompts: PromptLibrary,
-        model: LanguageModel | None = None,
+        open_model: Callable[[], LanguageModel] | None = None,
+        calibration: str = "none",
+        limits: Limits = Limits(),  # noqa: B008 - it is frozen
+        at: str = "judge",
     ) -> None:
-        self.plugin, self.model = plugin, model
-        self.options = plugin.check_options(options, "judge.options")
-        self._prompts = {prompt.ref: prompt.hash for prompt in map(prompts.get, plugin.prompt_options(self.options))}
-        missing = needs(plugin) - (model.info.capabilities if model else frozenset())
+        self.plugin, self._registry, self._prompts, self._limits, self._at = plugin, registry, prompts, limits, at
+        self._setting = calibration
+        self._open_model = cache(open_model) if open_model else None
+        self.options = plugin.check_options(options, f"{at}.options")
+        self._named = {prompt.ref: prompt.hash for prompt in map(prompts.get, plugin.prompt_options(self.options))}
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether this judge, or one that it asks, needs the language model.
+
+        To know it, all else is opened: what is wrong with options, prompts and other models is found here.
+
+        Raises:
+            ConfigError: naming every key that is wrong.
+        """
+        return bool(self._opened.needs) or any(member.needs_model for member in self._opened.members.values())
+
+    @cached_property
+    def model(self) -> LanguageModel | None:
+        """The language model, if this judge or one that it asks needs one; opened now if it was not before.
+
+        Raises:
+            ModelError: it lacks a capability that is needed.
+        """
+        if not self.needs_model:
+            return None
+        opened = self._opened
+        model = self._open_model() if self._open_model else None
+        missing = opened.needs - (model.info.capabilities if model else frozenset())
         if missing:
-            spec = model.info.spec if model else "none"
             raise ModelError(
-                f"judge.name = {plugin.name}: the language model {spec} cannot {', '.join(sorted(missing))}; "
-                "name another with --judge-llm"
+                f"{self._at}.name = {self.plugin.name}: the language model {model.info.spec if model else 'none'} "
+                f"cannot {', '.join(sorted(missing))}; name another with --judge-llm"
             )
-        self._target = plugin.bind(self.options, "judge.options")
-        if isinstance(self._target, Judge):
-            self._target.prompts = prompts
-            if model is not None:
-                self._target.llm = model
+        for member in opened.members.values():
+            _ = member.model
+        if isinstance(opened.target, Judge) and model is not None:
+            opened.target.llm = model
+        return model
+
+    @cached_property
+    def _opened(self) -> _Opened:
+        """The plugin bound to its options, with all that it loads but the language model.
+
+        Raises:
+            ConfigError: naming every key that is wrong in the options of this judge and of those that it asks.
+        """
+        key = f"{self._at}.options"
+        target = self.plugin.bind(self.options, key)
+        if not isinstance(target, Judge):
+            return _Opened(target)
+        members: dict[str, JudgeAgent] = {}
+        problems: list[str] = []
+
+        def open_judge(name: str, options: Mapping[str, Any], *, at: str) -> Callable[[Sequence[Pair]], list[Answer]]:
+            try:
+                members[at] = self._member(name, options, f"{key}.{at}")
+            except UsageError as error:
+                problems.append(str(error))
+                return lambda pairs: []  # never asked, since this judge is not opened
+            return members[at].batch
+
+        target.prompts, target.open_judge = self._prompts, open_judge
+        loaded: dict[str, Any] = {}
+        try:
+            loaded.update(target.open())
+        except MulticsrError:
+            raise
+        except ValueError as error:
+            problems.append(f"{key}: {error}")
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{key}: {self.plugin.origin} cannot be opened with these options: {cause}") from error
+        if problems:
+            raise ConfigError(problems)
+        return _Opened(target, frozenset(target.needs), loaded, members)
+
+    def _member(self, name: str, options: Mapping[str, Any], at: str) -> JudgeAgent:
+        member = JudgeAgent(
+            self._registry.get("judge", name, f"{at}.name"),
+            options,
+            registry=self._registry,
+            prompts=self._prompts,
+            open_model=self._open_model,
+            calibration="auto",
+            limits=self._limits,
+            at=at,
+        )
+        _ = member._opened
+        return member
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What maps the judge's own numbers to similarities, if anything does.
+
+        Raises:
+            UsageError: it cannot be read, or is for another judge.
+        """
+        return find_calibration(self._setting, self._uncalibrated(_in_full))
 
     @property
     def recipe(self) -> dict[str, Any]:
         """Everything that decides a score, besides the pair."""
+        return self._recipe(_in_full)
+
+    @property
+    def recipe_hash(self) -> str:
+        return content_hash(self._recipe(lambda info: info.fingerprint))
+
+    def _recipe(self, describe: Callable[[ModelInfo], Any]) -> dict[str, Any]:
+        calibration = self.calibration.hash if self.calibration else None
+        return {**self._uncalibrated(describe), "calibration": calibration}
+
+    def _uncalibrated(self, describe: Callable[[ModelInfo], Any]) -> dict[str, Any]:
+        opened, model = self._opened, self.model
         return {
             "judge": self.plugin.name,
             "version": self.plugin.version,
             "source": self.plugin.source_hash,
-            "options": self.options,
-            "prompts": self._prompts,
-            "model": self.model.info.model_dump(mode="json", exclude={"capabilities"}) if self.model else None,
+            "options": self.plugin.options.model_validate(self.options).model_dump(mode="json"),
+            "prompts": self._named,
+            "model": describe(model.info) if model and opened.needs else None,
+            "loaded": dict(opened.loaded),
+            "judges": {at: member._recipe(describe) for at, member in opened.members.items()},
         }
-
-    @property
-    def recipe_hash(self) -> str:
-        recipe = self.recipe
-        recipe["model"] = self.model.info.fingerprint if self.model else None
-        return content_hash(recipe)
 
     def invoke(self, input: Pair, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
         return self.batch([input])[0]
@@ -78,32 +209,28 @@ class JudgeAgent(Runnable[Pair, Answer]):
         **kwargs: Any,
     ) -> list[Answer]:
         """One answer for each pair, in order."""
-        pairs = list(inputs)
-        if not self.plugin.batch:
-            return [self._answers([pair])[0] for pair in pairs]
-        answers = self._answers(pairs)
-        if len(pairs) > 1 and all(isinstance(answer, Failure) for answer in answers):
-            return [self._answers([pair])[0] for pair in pairs]  # so that one bad pair fails alone
-        return answers
+        _ = self.model  # which takes its time to open; that is none of the plugin's
+        return [self._finished(answer) for answer in self.contained.answers(list(inputs))]
 
-    def _answers(self, pairs: list[Pair]) -> list[Answer]:
-        rate: Callable[..., Any] = self._target.rate if isinstance(self._target, Judge) else self._target
-        try:
-            answers = list(rate(pairs)) if self.plugin.batch else [rate(pairs[0])]
-        except MulticsrError:
-            raise
-        except Exception as error:
-            return [Failure(reason=f"raised {type(error).__name__}: {error}")] * len(pairs)
-        if len(answers) != len(pairs):
-            return [Failure(reason=f"answered {len(answers)} times for {len(pairs)} pairs")] * len(pairs)
-        return [
-            answer
-            if isinstance(answer, Score | Failure)
-            else Failure(reason=f"answered with {type(answer).__name__} instead of Score")
-            for answer in answers
-        ]
+    def _finished(self, answer: Answer) -> Answer:
+        if isinstance(answer, Failure):
+            return answer.model_copy(update={"verbatim": tuple(map(_bounded, answer.verbatim))})
+        return self.calibration.apply(answer) if self.calibration else answer
+
+    @cached_property
+    def contained(self) -> Contained[Score]:
+        """The opened plugin. Where it uses the language model it has no time limit: a slow model does not hang."""
+        target = self._opened.target
+        limits = replace(self._limits, timeout_s=None) if self.needs_model else self._limits
+        return Contained(self.plugin, target.rate if isinstance(target, Judge) else target, limits)
 
 
-def needs(plugin: Plugin) -> frozenset[Any]:
-    """The capabilities of a language model that a judge needs; none means that it needs no model."""
-    return frozenset(getattr(plugin.target, "needs", frozenset()))
+def _in_full(info: ModelInfo) -> dict[str, Any]:
+    return info.model_dump(mode="json", exclude={"capabilities"})
+
+
+def _bounded(text: str) -> str:
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) <= MAX_VERBATIM_BYTES:
+        return text
+    return f"{data[:MAX_VERBATIM_BYTES].decode(errors='ignore')}… ({len(data)} bytes, cut here)"

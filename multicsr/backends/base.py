@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 from multicsr.schemas import (
@@ -20,19 +20,20 @@ from multicsr.schemas import (
 class LanguageModel(Protocol):
     """A language model, batch first.
 
-    Each method takes a whole chunk of requests and yields one answer for each, as they finish, with the `index` of
-    its request; a request that cannot be answered yields a `RequestFailure`. The same chunk gives the same answers,
-    byte for byte. A model whose `info.capabilities` lacks a method's capability raises `ModelError` from it.
-    Call `close` in the end.
+    Each method takes requests, any number of them, reads them as it can serve them, and yields one answer for each as
+    they finish, with the `index` of its request (its position); a request that cannot be answered yields a
+    `RequestFailure`. The same requests in the same order give the same answers, byte for byte. A caller that has had
+    enough closes the iterator. A model whose `info.capabilities` lacks a method's capability raises `ModelError`
+    from it. Call `close` in the end.
     """
 
     @property
     def info(self) -> ModelInfo: ...
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[Completion | RequestFailure]: ...
+    def generate(self, requests: Iterable[GenerateRequest]) -> Iterator[Completion | RequestFailure]: ...
 
-    def contrast(self, requests: Sequence[ContrastRequest]) -> Iterator[Completion | RequestFailure]: ...
+    def contrast(self, requests: Iterable[ContrastRequest]) -> Iterator[Completion | RequestFailure]: ...
 
-    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[TokenLogProbs | RequestFailure]: ...
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[TokenLogProbs | RequestFailure]: ...
 
     def close(self) -> None: ...

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 from typing import Any, Self, TypeVar
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from multicsr.backends.transformers_decoding import Detokenizer, choose, contrastive_scores, cut
 from multicsr.backends.transformers_loading import Checkpoint, load_checkpoint
 from multicsr.backends.transformers_streams import common_prefix, open_streams
+from multicsr.backends.transformers_tokens import Ids, UnusablePromptError
 from multicsr.errors import ModelError
 from multicsr.schemas import (
     Capability,
@@ -22,13 +25,19 @@ from multicsr.schemas import (
     ContrastRequest,
     GenerateRequest,
     ModelInfo,
+    PromptText,
     RequestFailure,
     ScoreRequest,
     TokenLogProbs,
 )
 
-Ids = tuple[int, ...]
 NOT_FINITE = "the model's logits are not finite"
+
+WINDOW = 8
+"""Batches of requests that are read ahead, so that each can be of prompts of about one length."""
+
+BATCH_SIZE = {"cpu": 64, "cuda": 256}
+"""By type of device; on a GPU a step takes hardly longer for more streams, until they fill it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +64,27 @@ class _Row:
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """A continuation to score: what stands before it, and its tokens."""
+    """A continuation to score: what stands before it, and its tokens.
+
+    `siblings` is how many continuations its request has, itself included; the longest of them is `longest` tokens long
+    with what stands before it.
+    """
 
     request: int
     position: int
+    siblings: int
+    longest: int
     context: Ids
     target: Ids
 
     @property
     def order(self) -> tuple[Any, ...]:
         """Longest first; continuations of the same prompt next to each other."""
-        return -len(self.context) - len(self.target), self.context, self.request, self.position
+        return -self.longest, self.context, self.request, self.position
 
 
 _Item = TypeVar("_Item", _Row, _Pair)
+_Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 
 
@@ -127,13 +143,13 @@ class TransformersModel:
     Args:
         checkpoint: the loaded model.
         spec: what the user typed.
-        batch_size: requests in one batch; halved when the device's memory does not hold them.
+        batch_size: requests in one batch, by default by the device; halved when its memory does not hold them.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, spec: str, batch_size: int = 64) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, spec: str, batch_size: int | None = None) -> None:
         self._checkpoint: Checkpoint | None = checkpoint
         self._spec = spec
-        self._batch_size = batch_size
+        self._batch_size = batch_size or BATCH_SIZE.get(checkpoint.model.device.type, BATCH_SIZE["cpu"])
 
     @classmethod
     def load(cls, name: str, *, spec: str, device: str = "auto") -> TransformersModel:
@@ -156,37 +172,38 @@ class TransformersModel:
             },
         )
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
+    def generate(self, requests: Iterable[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
         """Continues each prompt; answers come as they finish."""
         return self._complete(requests)
 
-    def contrast(self, requests: Sequence[ContrastRequest]) -> Iterator[Completion | RequestFailure]:
+    def contrast(self, requests: Iterable[ContrastRequest]) -> Iterator[Completion | RequestFailure]:
         """Continues each prompt against its opposite; answers come as they finish."""
         return self._complete(requests)
 
-    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[TokenLogProbs | RequestFailure]:
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[TokenLogProbs | RequestFailure]:
         """Natural-log probabilities of the tokens of each continuation, given its prompt.
 
         For a causal model prompt and continuation are tokenised together, since a tokenizer may join them across the
         border; scored is what follows the tokens that the prompt shares with all of its continuations so tokenised.
         For an encoder-decoder model the continuation is what the decoder writes, without its end-of-sequence token.
         """
-        pairs: list[_Pair] = []
-        for index, request in enumerate(requests):
-            own = [_Pair(index, n, *ids) for n, ids in enumerate(self._contexts_and_targets(request))]
-            needs = [self._lengths(pair.context, len(pair.target)) for pair in own]
-            if problem := self._problem([pair.context for pair in own], max(map(max, needs), default=0)):
-                yield RequestFailure(index=index, reason=problem)
-            elif own:
+        for window in self._windows(requests):
+            pairs: list[_Pair] = []
+            for index, request in window:
+                try:
+                    own = self._pairs(index, request)
+                except UnusablePromptError as error:
+                    yield RequestFailure(index=index, reason=str(error))
+                    continue
                 pairs += own
-            else:
-                yield TokenLogProbs(index=index, log_probs=())
-        found: dict[int, dict[int, tuple[float, ...]]] = {}
-        for pair, values in self._in_batches(pairs, self._log_probs):
-            answers = found.setdefault(pair.request, {})
-            answers[pair.position] = values
-            if len(answers) == len(requests[pair.request].continuations):
-                yield _scores(pair.request, [answers[n] for n in sorted(answers)])
+                if not own:
+                    yield TokenLogProbs(index=index, log_probs=())
+            found: dict[int, dict[int, tuple[float, ...]]] = {}
+            for pair, values in self._in_batches(pairs, self._log_probs):
+                answers = found.setdefault(pair.request, {})
+                answers[pair.position] = values
+                if len(answers) == pair.siblings:
+                    yield _scores(pair.request, [answers[n] for n in range(pair.siblings)])
 
     def close(self) -> None:
         """Frees the model; it cannot be used afterwards."""
@@ -209,48 +226,63 @@ class TransformersModel:
 
     # --- tokens ------------------------------------------------------------------------------------------------------
 
-    def _encode(self, text: str) -> Ids:
-        return tuple(self._loaded.tokenizer(text).input_ids)
+    def _row(self, index: int, request: GenerateRequest, encode: Callable[[PromptText], Ids]) -> _Row:
+        texts = [request.prompt]
+        if isinstance(request, ContrastRequest) and request.omega > 0:
+            texts.append(request.opposite)
+        prompts = tuple(map(encode, texts))
+        for prompt in prompts:
+            self._check(prompt, request.sampling.max_tokens)
+        return _Row(index, request, prompts)
+
+    def _pairs(self, index: int, request: ScoreRequest) -> list[_Pair]:
+        ids = self._contexts_and_targets(request)
+        for context, target in ids:
+            self._check(context, len(target))
+        longest = max((len(context) + len(target) for context, target in ids), default=0)
+        return [_Pair(index, n, len(ids), longest, *each) for n, each in enumerate(ids)]
 
     def _contexts_and_targets(self, request: ScoreRequest) -> list[tuple[Ids, Ids]]:
-        prompt = self._encode(request.prompt)
+        tokens = self._loaded.tokens
+        prompt = tokens.prompt(request.prompt)
         if self._loaded.encoder_decoder:
-            tokenizer = self._loaded.tokenizer
-            targets = [tuple(tokenizer(text_target=text).input_ids) for text in request.continuations]
-            return [(prompt, ids[:-1] if ids[-1:] == (tokenizer.eos_token_id,) else ids) for ids in targets]
-        wholes = [self._encode(request.prompt + text) for text in request.continuations]
+            return [(prompt, tokens.target(text)) for text in request.continuations]
+        wholes = [tokens.prompt(request.prompt, text) for text in request.continuations]
         shared = min((common_prefix(prompt, whole) for whole in wholes), default=0)
         return [(whole[:shared], whole[shared:]) for whole in wholes]
 
-    def _lengths(self, prompt: Ids, more: int) -> tuple[int, ...]:
-        """Lengths of the sequences that the model sees for a prompt and `more` tokens after it."""
-        return (len(prompt), 1 + more) if self._loaded.encoder_decoder else (len(prompt) + more,)
+    def _check(self, prompt: Ids, more: int) -> None:
+        """Whether the model can read a prompt and `more` tokens after it.
 
-    def _problem(self, prompts: Sequence[Ids], need: int) -> str:
-        """Why a request cannot be answered, or an empty string."""
-        if not all(prompts):
-            return "an empty prompt"
+        Raises:
+            UnusablePromptError: it cannot.
+        """
+        if not prompt:
+            raise UnusablePromptError("an empty prompt")
+        need = max(len(prompt), 1 + more) if self._loaded.encoder_decoder else len(prompt) + more
         limit = self._loaded.context
         if limit is not None and need > limit:
-            return f"prompt and answer need {need} tokens, the model's context has {limit}"
-        return ""
+            raise UnusablePromptError(f"prompt and answer need {need} tokens, the model's context has {limit}")
 
     # --- batches -----------------------------------------------------------------------------------------------------
 
-    def _complete(self, requests: Sequence[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
-        rows: list[_Row] = []
-        for index, request in enumerate(requests):
-            texts = [request.prompt]
-            if isinstance(request, ContrastRequest) and request.omega > 0:
-                texts.append(request.opposite)
-            row = _Row(index, request, tuple(self._encode(text) for text in texts))
-            need = max(max(self._lengths(prompt, request.sampling.max_tokens)) for prompt in row.prompts)
-            if problem := self._problem(row.prompts, need):
-                yield RequestFailure(index=index, reason=problem)
-            else:
-                rows.append(row)
-        for _, answer in self._in_batches(rows, self._decode):
-            yield answer
+    def _windows(self, requests: Iterable[_Request]) -> Iterator[list[tuple[int, _Request]]]:
+        """The requests with their numbers, as many at a time as can be sorted without holding all of them."""
+        numbered = enumerate(requests)
+        while window := list(islice(numbered, WINDOW * self._batch_size)):
+            yield window
+
+    def _complete(self, requests: Iterable[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
+        for window in self._windows(requests):
+            encode = cache(self._loaded.tokens.prompt)  # mostly, a prompt is also an opposite one
+            rows: list[_Row] = []
+            for index, request in window:
+                try:
+                    rows.append(self._row(index, request, encode))
+                except UnusablePromptError as error:
+                    yield RequestFailure(index=index, reason=str(error))
+            for _, answer in self._in_batches(rows, self._decode):
+                yield answer
 
     def _in_batches(
         self, items: Sequence[_Item], work: Callable[[list[_Item]], Iterator[tuple[_Item, _Answer]]]

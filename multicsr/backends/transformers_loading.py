@@ -6,10 +6,12 @@ Nothing from a model's repository is executed: no remote code, and no pickled we
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
+from multicsr.backends.transformers_tokens import PromptTokenizer
 from multicsr.errors import ModelError
 from multicsr.schemas import content_hash
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-CONFIG_FILES = ("config.json", "generation_config.json")
+CONFIG_FILES = ("config.json", "generation_config.json", "chat_template.jinja")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 GGUF_PACKAGES = ("gguf", "accelerate")
 
@@ -49,6 +52,10 @@ class Checkpoint:
     model: Any
     tokenizer: Any
     fingerprint: str
+
+    @cached_property
+    def tokens(self) -> PromptTokenizer:
+        return PromptTokenizer(self.tokenizer)
 
     @property
     def encoder_decoder(self) -> bool:
@@ -198,6 +205,11 @@ def _load_model(name: str, source: _Source, config: Any, dtype: torch.dtype) -> 
         raise ModelError(
             f"{name}: the weights lack {missing[0]} and so are no whole language model; use a checkpoint saved with "
             "its language-modelling head"
+        )
+    if not config.is_encoder_decoder and "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise ModelError(
+            f"{name}: {config.model_type} is a recurrent model without keys and values, which this engine cannot "
+            "decode; use one with attention layers"
         )
     if config.is_encoder_decoder and model.generation_config.decoder_start_token_id is None:
         raise ModelError(f"{name}: set decoder_start_token_id in its generation_config.json; decoding starts with it")

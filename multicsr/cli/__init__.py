@@ -19,11 +19,14 @@ COMMANDS = {
     "evaluate": "Measures the encoder before and after training.",
     "report": "Writes the run's report.html.",
     "explain": "Tells the whole story of one sentence.",
+    "sweep": "Shows what other thresholds would accept.",
+    "calibrate": "Fits a judge's numbers to human scores.",
     "init": "Writes a commented configuration file.",
-    "plugins": "Lists filters and judges.",
-    "prompts": "Lists and shows prompt templates.",
+    "plugins": "Lists, writes and checks filters and judges.",
+    "prompts": "Lists, shows and checks prompt templates.",
     "models": "Lists the models that can be used here.",
     "doctor": "Checks the installation.",
+    "bench": "Measures the engine, and how far to trust a judge.",
 }
 
 

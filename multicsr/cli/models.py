@@ -12,7 +12,7 @@ def command() -> None:
 
     click.secho("language models (--llm)", bold=True)
     click.echo(f"  bundled        SmolLM2-135M-Instruct: {check_bundled_llm().detail}")
-    click.echo("  FILE.gguf      any GGUF of a decoder, through llama.cpp")
+    click.echo("  FILE.gguf      any GGUF of a decoder, through llama.cpp (see --weights and --gpu-layers)")
     click.echo("  hf:NAME        any causal or encoder-decoder transformers model, a Hub id or a folder")
     click.secho("encoders (--encoder)", bold=True)
     click.echo(f"  bundled        all-MiniLM-L6-v2: {check_bundled_encoder().detail}")

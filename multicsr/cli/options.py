@@ -14,15 +14,28 @@ from multicsr.errors import UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 # option → (configuration key, help); values are checked by the configuration, so that every wrong one is reported.
-SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
+Settings = dict[str, tuple[str, str]]
+LLM: Settings = {"--llm": ("generate.llm", "Language model: `bundled`, a GGUF file, or hf:NAME.")}
+LLAMACPP: Settings = {
+    "--weights": (
+        "llamacpp.weights",
+        "Numbers to decode a GGUF from: auto (a copy, made once, where that is faster), file (as it is), or a copy in "
+        "f32, f16, bf16, q8_0.",
+    ),
+    "--gpu-layers": ("llamacpp.gpu_layers", "Layers of a GGUF to put on the GPU; -1 is all, 0 none."),
+}
+SETTINGS: dict[str, Settings] = {
     "generate": {
-        "--llm": ("generate.llm", "Language model: `bundled`, a GGUF file, or hf:NAME."),
+        **LLM,
         "--omega": ("generate.omega", "ω ≥ 0, weight of the opposite instruction; 0 is plain prompting."),
+        **LLAMACPP,
     },
     "judge": {
         "--judge": ("judge.name", "Judge (see `multicsr plugins list`)."),
         "--judge-llm": ("judge.llm", "The judge's language model; by default the generator's."),
+        **LLAMACPP,
     },
+    "score": {**LLM, **LLAMACPP},
     "filter": {
         "--alpha": ("filters.curation.alpha", "α: least similarity of sentence and positive, 0 to 5."),
         "--beta": ("filters.curation.beta", "β: greatest similarity of sentence and hard negative, 0 to 5."),
@@ -41,18 +54,26 @@ SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 # Options whose value is text; the others are numbers.
-METAVARS = {"llm": "MODEL", "judge_llm": "MODEL", "judge": "NAME", "encoder": "MODEL", "sts_dir": "DIR", "dev": "FILE"}
+METAVARS = {
+    "llm": "MODEL",
+    "weights": "TYPE",
+    "judge_llm": "MODEL",
+    "judge": "NAME",
+    "encoder": "MODEL",
+    "sts_dir": "DIR",
+    "dev": "FILE",
+}
 
 
 def settings(*stages: str) -> Callable[[F], F]:
     """Adds the options of these stages, and --set; their values arrive as keyword arguments."""
 
     def add(function: F) -> F:
-        chosen = [item for stage in stages for item in SETTINGS[stage].items()]
+        chosen = {flag: setting for stage in stages for flag, setting in SETTINGS[stage].items()}
         function = click.option(
             "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration key."
         )(function)
-        for flag, (_, text) in reversed(chosen):
+        for flag, (_, text) in reversed(chosen.items()):
             name = flag.lstrip("-").replace("-", "_")
             function = click.option(flag, name, metavar=METAVARS.get(name, "N"), help=text)(function)
         if "filter" in stages:

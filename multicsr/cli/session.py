@@ -21,7 +21,7 @@ LOG = "multicsr.log"
 
 @contextmanager
 def opened(work: Workspace) -> Iterator[Workspace]:
-    """The workspace with Ctrl-C as a request to stop after the current unit of work; a second one stops at once."""
+    """The workspace with Ctrl-C as a request to stop once what is finished is stored; a second one stops at once."""
     asked = False
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -29,7 +29,7 @@ def opened(work: Workspace) -> Iterator[Workspace]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        work.reporter.warn("stopping after the current chunk, which is then stored; press Ctrl-C again to stop at once")
+        work.reporter.warn("stopping; what is finished is stored; press Ctrl-C again to stop at once")
 
     former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     work.should_stop = lambda: asked

@@ -7,7 +7,7 @@ pairs (the "all" setting of SimCSE), not averaged over parts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -31,16 +31,28 @@ def read_sts(path: Path) -> list[StsPair]:
     Raises:
         InputError: naming file and line of the first thing wrong.
     """
+    return [(one, two, _score(written, where)) for where, one, two, written in read_pairs(path, COLUMNS)]
+
+
+def read_pairs(path: Path, columns: tuple[str, str, str]) -> Iterator[tuple[str, str, str, str]]:
+    """Reads (FILE:LINE, sentence, sentence, what people said of them) from a tab-separated file.
+
+    Args:
+        columns: what the header calls the three; other columns are ignored.
+
+    Raises:
+        InputError: naming file and line of the first thing wrong.
+    """
     header, *lines = _lines(path)
     names = header.split("\t")
-    missing = [name for name in COLUMNS if name not in names]
+    missing = [name for name in columns if name not in names]
     if missing:
-        raise InputError(f"{path}:1: the header has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-    columns = [names.index(name) for name in COLUMNS]
-    pairs = [_pair(line, columns, len(names), f"{path}:{number}") for number, line in enumerate(lines, start=2)]
-    if not pairs:
+        raise InputError(f"{path}:1: the header has no column {', '.join(missing)}; it needs {', '.join(columns)}")
+    chosen = [names.index(name) for name in columns]
+    if not lines:
         raise InputError(f"{path}: no sentence pair below the header")
-    return pairs
+    for number, line in enumerate(lines, start=2):
+        yield _pair(line, chosen, len(names), f"{path}:{number}")
 
 
 def find_sts(folder: Path) -> dict[str, Path]:
@@ -120,17 +132,21 @@ def _header(path: Path) -> list[str]:
         return file.readline().decode("utf-8-sig", "replace").rstrip("\r\n").split("\t")
 
 
-def _pair(line: str, columns: Sequence[int], width: int, where: str) -> StsPair:
+def _pair(line: str, columns: Sequence[int], width: int, where: str) -> tuple[str, str, str, str]:
     cells = line.split("\t")
     if len(cells) != width:
         raise InputError(f"{where}: {len(cells)} columns where the header has {width}; separate them by single tabs")
-    one, two, written = (cells[column] for column in columns)
+    one, two, said = (cells[column] for column in columns)
     if not one.strip() or not two.strip():
         raise InputError(f"{where}: an empty sentence; remove the line")
+    return where, one, two, said
+
+
+def _score(written: str, where: str) -> float:
     try:
         score = float(written)
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
         raise InputError(f"{where}: score {written!r} is not a finite number")
-    return one, two, score
+    return score

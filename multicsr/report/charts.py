@@ -56,8 +56,10 @@ def funnel_chart(funnel: Funnel) -> Chart:
         _Bar("Usable sentences", count(funnel.sentences), (("all", funnel.sentences),)),
     ]
     for item in funnel.rounds:
-        segments = (("accepted", item.accepted), ("rest", item.written - item.accepted))
-        bars.append(_Bar(f"Yield of round {item.attempt + 1}", _share(item.accepted, item.written), segments))
+        decided = item.written - item.undecided
+        rest = (("rest", decided - item.accepted), ("pending", item.undecided))
+        value = _share(item.accepted, decided) + (f", {count(item.undecided)} undecided" if item.undecided else "")
+        bars.append(_Bar(f"Yield of round {item.attempt + 1}", value, (("accepted", item.accepted), *rest)))
     ends = (("accepted", funnel.accepted), ("rejected", funnel.rejected), ("failed", funnel.failed))
     total = _share(funnel.accepted, funnel.sentences)
     bars.append(_Bar("Yield of the run", total, (*ends, ("pending", funnel.pending))))
@@ -72,7 +74,7 @@ def funnel_chart(funnel: Funnel) -> Chart:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{count(part)} of {count(whole)} ({percent(part, whole)})" if whole else "nothing written"
+    return f"{count(part)} of {count(whole)} ({percent(part, whole)})" if whole else "nothing decided"
 
 
 def _funnel_row(y: int, bar: _Bar, widest: int) -> Svg:

@@ -20,16 +20,23 @@ class LineReason(Record):
 
 
 class Round(Record):
-    """One attempt at every sentence that was still open: `attempt` is 0 for the first round."""
+    """One attempt at every sentence that was still open: `attempt` is 0 for the first round.
+
+    Attributes:
+        written: sentences that it was made for, whether or not the model could write something.
+        undecided: those of them whose triplet the judge or the filters have yet to see.
+    """
 
     attempt: Count
     written: Count
     accepted: Count
+    undecided: Count = 0
 
     @model_validator(mode="after")
     def _accepts_what_was_written(self) -> Self:
-        if self.accepted > self.written:
-            raise ValueError(f"attempt {self.attempt} has {self.accepted} accepted of {self.written} written")
+        if self.accepted + self.undecided > self.written:
+            parts = f"{self.accepted} accepted and {self.undecided} undecided"
+            raise ValueError(f"attempt {self.attempt} has {parts} of {self.written} written")
         return self
 
 

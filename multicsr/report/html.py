@@ -47,6 +47,7 @@ def render_report(data: ReportData) -> str:
         statuses=[status for status in Status if getattr(data.funnel, status)],
         judged=[status for status in Status if status in {point.status for point in data.points}],
         unused_lines=words.unused_lines(data.funnel),
+        further_rounds=words.further_rounds(data.funnel),
         charts=_charts(data),
         seeds=[_seed(curve) for curve in data.curves],
     )

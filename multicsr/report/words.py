@@ -53,6 +53,18 @@ def unused_lines(funnel: Funnel) -> str:
     return ", ".join(f"{count(lines)} {reason}" for reason, lines in parts if lines)
 
 
+def further_rounds(funnel: Funnel) -> str:
+    """What the rounds after the first added; empty where there were none, or one of them is not over."""
+    if len(funnel.rounds) < 2 or any(item.undecided for item in funnel.rounds):
+        return ""
+    first, total = funnel.rounds[0].accepted, sum(item.accepted for item in funnel.rounds)
+    attempts = "A second attempt" if len(funnel.rounds) == 2 else "Further attempts"
+    if total == first:
+        return f"{attempts} added no triplet to {count(first)}."
+    times = f", {total / first:.2f} times as many" if first else ""
+    return f"{attempts} raised the number of triplets from {count(first)} to {count(total)}{times}."
+
+
 def undecided(row: EvaluationRow) -> bool:
     """Whether the seeds' interval holds the score before training, so that the change may be chance."""
     return row.interval is not None and row.before is not None and row.interval[0] <= row.before <= row.interval[1]

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from multicsr.filtering import BoundFilter, Outcome, before_judging, bind_filters, run_chain
+from multicsr.containment import Limits
+from multicsr.filtering import BoundFilter, Outcome, accepts, before_judging, bind_filters, is_swapped, run_chain
 from multicsr.schemas import Failure, Status, Triplet, Verdict
 from multicsr.store import Consulted, Decision, Judged
 from multicsr.workspace import Workspace
@@ -18,15 +19,19 @@ def filter_triplets(work: Workspace) -> dict[Status, int]:
     """Applies the filter chain to all candidates, attempt by attempt; the first accepted one decides a sentence.
 
     Everything is decided anew each time, in an order that the run's contents fix, so filters with a memory give the
-    same verdicts however often a run was interrupted.
+    same verdicts however often a run was interrupted. What exactly gave them stands under `filters` in the run.
 
     Returns:
         How many sentences ended how.
+
+    Raises:
+        StageError: a filter failed too many rows in a row; the decisions stay as they were before.
     """
     begun = time.monotonic()
     generate, judge = work.store.get_meta("generate"), work.store.get_meta("judge")
-    chain = bind_filters(work.registry, work.config.filters)
+    chain = bind_filters(work.registry, work.config.filters, Limits.of(work.config))
     work.store.replace_decisions(_decide(chain, work.store.judged(generate, judge)))
+    work.store.set_meta("filters", [bound.recipe for bound in chain])
     counts = work.store.status_counts()
     summary = {str(status): count for status, count in counts.items()}
     work.store.finish_stage("filter", generate + judge, time.monotonic() - begun, summary)
@@ -43,7 +48,7 @@ def _decide(chain: Sequence[BoundFilter], items: Iterator[Judged]) -> Iterator[t
             said = _said(chain, part)
             for item in part:
                 outcomes = said.get(item.key, [])
-                if isinstance(item.result, Triplet) and not item.scored and all(_accepted(o) for _, o in outcomes):
+                if isinstance(item.result, Triplet) and not item.scored and all(accepts(o) for _, o in outcomes):
                     continue  # the judge has yet to see it
                 decision = _decision(item, outcomes)
                 if decision.status is Status.ACCEPTED:
@@ -67,14 +72,11 @@ def _said(chain: Sequence[BoundFilter], items: Sequence[Judged]) -> dict[str, li
     return said
 
 
-def _accepted(outcome: Outcome) -> bool:
-    return isinstance(outcome, Verdict) and outcome.accepted
-
-
 def _decision(item: Judged, outcomes: Sequence[tuple[BoundFilter, Outcome]]) -> Decision:
     head = {"sentence_id": item.sentence_id, "candidate": item.key}
     if isinstance(item.result, Failure):
         return Decision(**head, status=Status.FAILED, layer=item.layer, reason=item.result.reason)
+    head["swapped"] = is_swapped([outcome for _, outcome in outcomes])
     bound, outcome = outcomes[-1] if outcomes else (None, Verdict.accept())
     if isinstance(outcome, Failure):
         layer = f"filter {bound.plugin.name}" if bound else "filter"

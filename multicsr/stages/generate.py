@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from multicsr.agents.generator import GeneratorAgent
+import time
+from contextlib import closing
+from typing import Self
+
+from multicsr.agents.generator import Answer, GeneratorAgent
 from multicsr.schemas import Anchor
+from multicsr.store import Store
 from multicsr.workspace import Workspace
+
+ROWS_AT_ONCE = 32
+SECONDS_AT_MOST = 1.0
 
 
 def generator_agent(work: Workspace) -> GeneratorAgent:
@@ -17,10 +25,10 @@ def generator_agent(work: Workspace) -> GeneratorAgent:
 
 
 def generate(work: Workspace, attempt: int = 0) -> int:
-    """Writes what is missing at this attempt, chunk by chunk; each chunk is stored whole.
+    """Writes what is missing at this attempt; sentences are stored as they finish.
 
-    A chunk is the unit of work: what a killed run has not stored is scheduled the same way again, so the rows are the
-    same as those of an uninterrupted run.
+    Stopping it, or killing it, loses only the sentences that are being written; they are written again, and a row
+    depends on nothing but its sentence and the recipe.
 
     Returns:
         How many sentences got a candidate (or a failure).
@@ -29,13 +37,40 @@ def generate(work: Workspace, attempt: int = 0) -> int:
     todo = work.store.without_candidate(agent.recipe_hash, attempt)
     if not todo:
         return 0
-    size = work.config.generate.chunk
-    with work.reporter.task(f"generate, round {attempt + 1}", len(todo)) as task:
-        for begin in range(0, len(todo), size):
-            chunk = todo[begin : begin + size]
-            answers = agent.batch([Anchor(text=text, attempt=attempt) for _, text in chunk])
-            rows = [(sentence_id, text, answer) for (sentence_id, text), answer in zip(chunk, answers, strict=True)]
-            work.store.add_candidates(agent.recipe_hash, attempt, rows)
-            task.advance(len(chunk))
+    anchors = (Anchor(text=text, attempt=attempt) for _, text in todo)
+    with (
+        work.reporter.task(f"generate, round {attempt + 1}", len(todo)) as task,
+        _Unstored(work.store, agent.recipe_hash, attempt) as rows,
+        closing(agent.batch_as_completed(anchors)) as answers,
+    ):
+        for position, answer in answers:
+            rows.add((*todo[position], answer))
+            task.advance()
             work.stop_if_asked()
     return len(todo)
+
+
+class _Unstored:
+    """Rows on their way into the store, a few in a transaction; what ends the work, an error too, stores them."""
+
+    def __init__(self, store: Store, recipe: str, attempt: int) -> None:
+        self._store, self._recipe, self._attempt = store, recipe, attempt
+        self._rows: list[tuple[int, str, Answer]] = []
+        self._since = time.monotonic()
+
+    def add(self, row: tuple[int, str, Answer]) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= ROWS_AT_ONCE or time.monotonic() - self._since > SECONDS_AT_MOST:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows, self._rows = self._rows, []
+        self._store.add_candidates(self._recipe, self._attempt, rows)
+        self._since = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._rows:
+            self._flush()

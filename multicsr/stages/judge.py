@@ -3,24 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from multicsr.agents.judge import JudgeAgent, needs
+from multicsr.agents.judge import JudgeAgent
+from multicsr.calibration import Calibration, find_calibration
+from multicsr.containment import Limits
 from multicsr.filtering import BoundFilter, before_judging, bind_filters, run_chain
-from multicsr.schemas import Candidate, Pair, Verdict
+from multicsr.schemas import Candidate, Pair, Verdict, content_hash
 from multicsr.stages.generate import generator_agent
 from multicsr.store import StoredCandidate, triplet
 from multicsr.workspace import Workspace
 
 
-def judge_agent(work: Workspace) -> JudgeAgent:
-    """The run's judge; its recipe is recorded."""
-    config = work.config.judge
-    plugin = work.registry.get("judge", config.name, "judge.name")
-    model = work.model(config.llm or work.config.generate.llm) if needs(plugin) else None
-    agent = JudgeAgent(plugin, config.options, prompts=work.prompts, model=model)
-    work.store.add_recipe(agent.recipe_hash, "judge", agent.recipe)
-    work.store.set_meta("judge", agent.recipe_hash)
-    return agent
+class RunJudge(NamedTuple):
+    """The run's judge: what it says itself is stored apart from what a calibration makes of it.
+
+    So another calibration, or none, needs no model.
+
+    Attributes:
+        agent: gives its own similarities, stored under its recipe.
+        calibration: None where these are the run's.
+        recipe: hash of the recipe of the run's scores, which is the agent's, or that with the calibration.
+    """
+
+    agent: JudgeAgent
+    calibration: Calibration | None
+    recipe: str
+
+
+def judge_agent(work: Workspace) -> RunJudge:
+    """The run's judge; its recipe is recorded.
+
+    Raises:
+        ConfigError: an option is wrong, or the calibration is another judge's.
+    """
+    agent = own_judge(work)
+    recipe, digest = agent.recipe, agent.recipe_hash
+    work.store.add_recipe(digest, "judge", recipe)
+    if calibration := find_calibration(work.config.judge.calibration, recipe):
+        digest = content_hash(digest, calibration.hash)
+        work.store.add_recipe(digest, "judge", {**recipe, "calibration": calibration.hash})
+    work.store.set_meta("judge", digest)
+    return RunJudge(agent, calibration, digest)
+
+
+def own_judge(work: Workspace) -> JudgeAgent:
+    """The judge of the run's configuration, with its models but the language model; made once.
+
+    Raises:
+        UsageError: naming what cannot be used: a judge, an option, a prompt, a model.
+    """
+    if work.judge is None:
+        config = work.config.judge
+        work.judge = JudgeAgent(
+            work.registry.get("judge", config.name, "judge.name"),
+            config.options,
+            registry=work.registry,
+            prompts=work.prompts,
+            open_model=lambda: work.model(config.llm or work.config.generate.llm),
+            limits=Limits.of(work.config),
+        )
+        _ = work.judge.needs_model
+    return work.judge
 
 
 def judge(work: Workspace, last_attempt: int | None = None) -> int:
@@ -32,13 +76,17 @@ def judge(work: Workspace, last_attempt: int | None = None) -> int:
         How many candidates got scores (or a failure).
     """
     generator = generator_agent(work).recipe_hash
-    agent = judge_agent(work)
-    chain = before_judging(bind_filters(work.registry, work.config.filters))
-    todo = [
-        item
-        for item in work.store.without_score(generator, agent.recipe_hash, last_attempt)
-        if _worth_judging(chain, item)
-    ]
+    agent, calibration, recipe = judge_agent(work)
+    try:
+        return _rate(work, agent, work.store.without_score(generator, agent.recipe_hash, last_attempt))
+    finally:
+        if calibration:
+            work.store.rescale(agent.recipe_hash, recipe, calibration.similarity)
+
+
+def _rate(work: Workspace, agent: JudgeAgent, items: Sequence[StoredCandidate]) -> int:
+    chain = before_judging(bind_filters(work.registry, work.config.filters, Limits.of(work.config)))
+    todo = [item for item in items if _worth_judging(chain, item)]
     if not todo:
         return 0
     size = work.config.judge.chunk

@@ -38,6 +38,15 @@ JUDGED = """
 FROM decisions d JOIN candidates c ON c.key = d.candidate JOIN sentences s ON s.id = d.sentence_id
 LEFT JOIN scores r ON r.candidate = c.key AND r.recipe = ?
 """
+# A candidate is left out where an earlier attempt's was accepted: since the filters changed, nothing asks for it.
+ROUNDS = """
+SELECT c.attempt, count(*) AS written, sum(d.status IS 'accepted' AND decided.attempt IS c.attempt) AS accepted,
+sum(decided.attempt IS NULL OR decided.attempt < c.attempt) AS undecided
+FROM candidates c LEFT JOIN decisions d ON d.sentence_id = c.sentence_id
+LEFT JOIN candidates decided ON decided.key = d.candidate AND decided.recipe = c.recipe
+WHERE c.recipe = ? AND NOT (d.status IS 'accepted' AND decided.attempt IS NOT NULL AND decided.attempt < c.attempt)
+GROUP BY c.attempt ORDER BY c.attempt
+"""
 
 
 def write_report(work: Workspace) -> Path:
@@ -56,7 +65,7 @@ def report_data(work: Workspace) -> ReportData:
     evaluation = evaluation_rows(store)
     curation = config.filters.get("curation")
     plugin = work.registry.get("filter", "curation", "filters") if curation is not None else None
-    thresholds = plugin.check_options(curation or {}, "filters.curation") if plugin else None
+    options = plugin.check_options(curation or {}, "filters.curation") if plugin else None
     judge = store.get_meta("judge") or ""
     scores = store.query("SELECT a, b FROM scores WHERE recipe = ? AND failure IS NULL ORDER BY candidate", (judge,))
     return ReportData(
@@ -67,7 +76,7 @@ def report_data(work: Workspace) -> ReportData:
         headline_set=_headline(evaluation),
         omega=config.generate.omega,
         phi=config.train.phi,
-        thresholds=Thresholds(**thresholds) if thresholds else None,
+        thresholds=Thresholds(**{name: options[name] for name in Thresholds.model_fields}) if options else None,
         points=tuple(_points(store, judge)),
         positive_scores=tuple(row["a"] for row in scores),
         negative_scores=tuple(row["b"] for row in scores),
@@ -83,12 +92,6 @@ def funnel(store: Store) -> Funnel:
     counts = store.status_counts()
     lines = {row[0]: row[1] for row in store.query("SELECT reason, count(*) FROM rejections GROUP BY reason")}
     sentences = store.sentence_count()
-    generate = store.get_meta("generate") or ""
-    rounds = store.query(
-        "SELECT c.attempt, count(*) AS written, sum(d.status = 'accepted') AS accepted FROM candidates c "
-        "LEFT JOIN decisions d ON d.candidate = c.key WHERE c.recipe = ? GROUP BY c.attempt ORDER BY c.attempt",
-        (generate,),
-    )
     reasons = store.query(
         "SELECT status, layer, reason, count(*) AS n FROM decisions WHERE status != 'accepted' "
         "GROUP BY status, layer, reason ORDER BY n DESC, layer, reason"
@@ -98,7 +101,7 @@ def funnel(store: Store) -> Funnel:
         unusable=tuple(LineReason(reason=r, lines=n) for r, n in sorted(lines.items()) if r != "duplicate"),
         duplicates=lines.get("duplicate", 0),
         sentences=sentences,
-        rounds=tuple(Round(attempt=r["attempt"], written=r["written"], accepted=r["accepted"] or 0) for r in rounds),
+        rounds=tuple(Round(**dict(row)) for row in store.query(ROUNDS, (store.get_meta("generate") or "",))),
         accepted=counts[Status.ACCEPTED],
         rejected=counts[Status.REJECTED],
         failed=counts[Status.FAILED],
@@ -194,13 +197,10 @@ def _provenance(work: Workspace) -> list[ProvenanceSection]:
         digest = store.get_meta(key)
         if digest:
             sections.append(_section(title, {**store.recipe(digest), "recipe": digest}))
-    filters = {row[0]: row[1] for row in store.query("SELECT DISTINCT filter, version FROM verdicts ORDER BY filter")}
-    if filters:
-        origins = {p.name: p for p in work.registry if p.kind == "filter"}
+    if filters := store.get_meta("filters"):
         rows = {
-            name: f"version {version}, source {origins[name].source_hash[:12]}… ({Path(origins[name].origin).name})"
-            for name, version in filters.items()
-            if name in origins
+            one["filter"]: f"version {one['version']}, source {one['source'][:12]}… ({Path(one['origin']).name})"
+            for one in filters
         }
         sections.append(_section("Filters", rows))
     stages = store.query("SELECT name, finished, seconds FROM stages ORDER BY finished")

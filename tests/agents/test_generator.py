@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import re
+from collections import Counter
+from importlib import resources
+from pathlib import Path
+
 import pytest
 from langchain_core.runnables import RunnableLambda
 
@@ -33,6 +38,36 @@ def test_each_prompt_is_the_others_opposite() -> None:
     assert positive.prompt.endswith("Sentence: The shop is open.\nRewrite:")
 
 
+def test_chat_prompts_are_conversations() -> None:
+    model = FakeModel(lambda request: request.prompt[0].content)
+    answer = agent(model, entailment="entailment-chat", contradiction="contradiction-chat").invoke("The shop is open.")
+    assert isinstance(answer, Candidate)
+    assert answer.positive.text.startswith("Rewrite the sentence")
+    assert answer.negative.text.startswith("Change the sentence")
+    positive, negative = model.asked
+    assert isinstance(positive, ContrastRequest)
+    assert isinstance(negative, ContrastRequest)
+    assert (positive.prompt, positive.opposite) == (negative.opposite, negative.prompt)
+    assert [message.role for message in positive.prompt] == ["system", *["user", "assistant"] * 2, "user"]
+    assert {message.content for message in positive.prompt if message.role == "assistant"} < set(answer.exemplars)
+
+
+def test_opposites_are_of_one_format(tmp_path: Path) -> None:
+    for name, opposite in (("contradiction.v1", "talk"), ("entailment-chat.v1", "tell")):
+        text = (resources.files("multicsr.prompts") / f"{name}.yaml").read_text("utf-8")
+        text = re.sub(r"^opposite: .*", f"opposite: {opposite}", text, flags=re.MULTILINE)
+        mine = {"talk": "tell", "tell": "talk"}[opposite]
+        (tmp_path / f"{mine}.yaml").write_text(re.sub(r"^id: .*", f"id: {mine}", text, flags=re.MULTILINE), "utf-8")
+    prompts = PromptLibrary.load(str(tmp_path))
+    config = GenerateConfig(entailment="talk", contradiction="tell")
+    with pytest.raises(
+        PromptError, match=r"^generate\.entailment = talk\.v1: its format is chat, .* tell\.v1 is compl"
+    ):
+        GeneratorAgent(FakeModel(), prompts, config, seed=0)
+    plain = GeneratorAgent(FakeModel(lambda request: "x"), prompts, config.model_copy(update={"omega": 0.0}), seed=0)
+    assert isinstance(plain.invoke("Without contrast any two will do."), Candidate)
+
+
 def test_the_exemplars_shown_are_recorded_and_change_with_the_attempt() -> None:
     model = FakeModel(relation)
     first, second = agent(model).batch([Anchor(text="A", attempt=0), Anchor(text="A", attempt=1)])
@@ -41,6 +76,65 @@ def test_the_exemplars_shown_are_recorded_and_change_with_the_attempt() -> None:
     assert set(first.exemplars) != set(second.exemplars)
     assert all(text in model.asked[0].prompt + model.asked[1].prompt for text in first.exemplars)
     assert len(first.exemplars) == 6, "two anchors with an entailment and a contradiction each"
+
+
+def test_every_example_is_shown_about_equally_often_and_prefixes_are_few() -> None:
+    model = FakeModel(relation)
+    answers = agent(model).batch([f"Sentence number {n}." for n in range(800)])
+    shown = Counter(text for answer in answers if isinstance(answer, Candidate) for text in answer.exemplars)
+    pool = PROMPTS.get("entailment").exemplars
+    assert {item["anchor"] for item in pool} <= set(shown)
+    assert max(shown.values()) < 2 * min(shown.values())
+    prefixes = {request.prompt.partition("Sentence: Sentence number")[0] for request in model.asked}
+    assert len(prefixes) == 2 * GenerateConfig().exemplar_sets
+
+
+@pytest.mark.parametrize(
+    ("options", "draws"), [({"exemplar_sets": 3}, 3), ({"exemplar_sets": 1}, 1), ({"exemplars": 0}, 1)]
+)
+def test_the_number_of_draws_is_configured(options: dict[str, object], draws: int) -> None:
+    writer = agent(FakeModel(), **options)
+    assert len({str(writer.draw(Anchor(text=f"Sentence {n}."))) for n in range(100)}) == draws
+
+
+@pytest.mark.parametrize("exemplars", [1, 2, 3, 5, 16])
+def test_attempts_see_different_draws(exemplars: int) -> None:
+    writer = agent(FakeModel(), exemplars=exemplars, exemplar_sets=5)
+    for text in "ABCDEFGH":
+        seen = [str(writer.draw(Anchor(text=text, attempt=attempt))) for attempt in range(6)]
+        assert len(set(seen)) == 5
+        assert seen[0] == seen[5]
+
+
+def test_an_attempt_sees_none_of_the_examples_of_the_one_before_within_a_deal() -> None:
+    writer = agent(FakeModel(), exemplars=4, exemplar_sets=4)
+    for text in "ABCDEFGH":
+        anchors = {
+            item["anchor"] for attempt in range(4) for item in writer.draw(Anchor(text=text, attempt=attempt))[0]
+        }
+        assert len(anchors) == 16
+
+
+def test_the_seed_deals_otherwise() -> None:
+    one, other = (agent(FakeModel(), seed=seed) for seed in (0, 1))
+    texts = [Anchor(text=f"Sentence {n}.") for n in range(20)]
+    assert [one.draw(text) for text in texts] != [other.draw(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("options", "temperatures"),
+    [
+        ({}, [0.0, 0.0, 0.0]),
+        ({"exemplar_sets": 2}, [0.0, 0.0, 0.7]),
+        ({"exemplars": 0}, [0.0, 0.7, 0.7]),
+        ({"exemplars": 0, "temperature": 0.3, "top_p": 0.8}, [0.3, 0.3, 0.3]),
+    ],
+)
+def test_an_attempt_that_would_repeat_itself_is_sampled(options: dict[str, object], temperatures: list[float]) -> None:
+    writer = agent(FakeModel(), **options)
+    asked = [writer.requests(Anchor(text="A", attempt=attempt)) for attempt in range(3)]
+    assert [[request.sampling.temperature for request in pair] for pair in asked] == [[t, t] for t in temperatures]
+    assert len({(request.prompt, request.sampling, request.seed) for pair in asked for request in pair}) == 6
 
 
 def test_answers_come_back_in_the_order_of_the_anchors() -> None:

@@ -29,6 +29,8 @@ def prompts() -> list[tuple[str, str]]:
         *pairs,
         *((b, a) for a, b in pairs[:2]),
         ("A", "The man is at home in his bed."),
+        (REWRITE.format("日本é 😀"), CONTRADICT.format("日本é 😀")),
+        ("日", "é 😀"),
         ("Sentence: Two kids", "B"),
     ]
 

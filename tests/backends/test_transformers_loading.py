@@ -10,7 +10,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, MambaConfig, MambaForCausalLM
 
 from multicsr.backends.transformers import TransformersModel
 from multicsr.backends.transformers_loading import load_checkpoint
@@ -39,7 +39,10 @@ def test_the_fingerprint_is_of_the_contents(tiny_models: dict[str, Path], tmp_pa
         # A weight's last byte, or white space at the end of JSON.
         (other / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if name.endswith("tensors") else data + b"\n")
         seen.add(fingerprint(other))
-    assert len(seen) == 4
+    chatty = copy(tiny_models["gpt2"], tmp_path / "chatty")
+    (chatty / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    seen.add(fingerprint(chatty))
+    assert len(seen) == 5
 
 
 def test_a_sharded_model_loads_and_every_shard_counts(tiny_models: dict[str, Path], tmp_path: Path) -> None:
@@ -120,6 +123,14 @@ def test_a_model_without_its_head_is_refused(tiny_models: dict[str, Path], tmp_p
     folder = copy(tiny_models["llama"], tmp_path / "headless", "model.safetensors")
     LlamaModel(LlamaConfig.from_pretrained(folder)).save_pretrained(folder)
     assert "the weights lack lm_head.weight" in refusal(folder)
+
+
+def test_a_recurrent_model_is_refused(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = copy(tiny_models["llama"], tmp_path / "mamba", "model.safetensors", "config.json")
+    MambaForCausalLM(MambaConfig(vocab_size=8, hidden_size=8, state_size=2, num_hidden_layers=1)).save_pretrained(
+        folder
+    )
+    assert "mamba is a recurrent model without keys and values" in refusal(folder)
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])

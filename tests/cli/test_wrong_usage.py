@@ -38,6 +38,7 @@ WRONG: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
     "missing configuration": ({}, ["run", "-c", "no.yaml"], ["no.yaml", "cannot read"]),
     "negative omega": ({"s.txt": SENTENCES}, ["run", "s.txt", "--omega", "-1"], ["generate.omega", "-1", "0"]),
     "omega no number": ({"s.txt": SENTENCES}, ["run", "s.txt", "--omega", "much"], ["generate.omega", "much"]),
+    "unknown weights": ({"s.txt": SENTENCES}, ["run", "s.txt", "--weights", "q4"], ["llamacpp.weights", "q4", "bf16"]),
     "alpha out of range": ({"s.txt": SENTENCES}, ["run", "s.txt", "--set", "rounds=0"], ["rounds", "0"]),
     "--set without a value": ({"s.txt": SENTENCES}, ["run", "s.txt", "--set", "seed"], ["KEY=VALUE"]),
     "--set of no key": ({"s.txt": SENTENCES}, ["run", "s.txt", "--set", "omega=1"], ["omega", "generate.omega"]),
@@ -65,6 +66,12 @@ WRONG: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
     "explain without a run": ({}, ["explain", "nowhere", "1"], ["nowhere", "no run"]),
     "unknown prompt": ({}, ["prompts", "show", "limerick"], ["limerick", "entailment.v1"]),
     "init over a file": ({"multicsr.yaml": "mine"}, ["init"], ["multicsr.yaml", "there already"]),
+    "bench without sentences": ({}, ["bench", "generate", "nothing.txt"], ["nothing.txt", "no such file"]),
+    "bench of a missing model": ({}, ["bench", "generate", "--llm", "no.gguf"], ["no.gguf", "no such model file"]),
+    "bench of nothing": ({}, ["bench", "generate", "--naive", "0"], ["--naive", "0"]),
+    "bench with a wrong limit": ({}, ["bench", "score", "--limit", "0"], ["input.limit", "0"]),
+    "bench score of transformers": ({}, ["bench", "score", "--llm", "hf:x"], ["hf:x", "GGUF"]),
+    "unknown benchmark": ({}, ["bench", "everything"], ["everything"]),
     "unknown option": ({}, ["run", "--omgea", "1"], ["--omgea"]),
 }
 

@@ -58,6 +58,11 @@ def test_no_sentence_that_stands_in_no_example_is_taken_for_one(pool):
             "The harbor is deserted, and no one is there.",
             "the harbor is deserted and no one is there",
         ),
+        (
+            "A man in a kayak paddles around a beautiful lake.",
+            "The lake is deserted, and no one is there to paddle around its beautiful kayak.",
+            "is deserted and no one is there to",
+        ),
         ("She sells shells.", "SHE SELLS: six cows stand in the shade of a tree", "six cows stand in the shade of a"),
     ],
 )
@@ -91,10 +96,10 @@ def test_the_limits():
     example, anchor = "a b c d e f g h", "z"
     assert verdict(anchor, "a b c d e", (example,), min_words=6).accepted
     assert not verdict(anchor, "a b c d e f", (example,), min_words=6).accepted
-    assert verdict(anchor, "a b c d e f 1 2 3 4 5 6", (example,)).accepted, "half of it, not more"
-    assert not verdict(anchor, "a b c d e f 1 2 3 4 5", (example,)).accepted
-    assert verdict("a b c", "a b c d e f", (example,)).accepted, "half of it is the anchor's"
-    assert not verdict("a b", "a b c d e f", (example,)).accepted
+    assert verdict(anchor, "a b c d e f 1 2 3 4 5 6", (example,), max_share=0.5).accepted, "half of it, not more"
+    assert not verdict(anchor, "a b c d e f 1 2 3 4 5", (example,), max_share=0.5).accepted
+    assert verdict("a b c", "a b c d e f", (example,), max_share=0.5).accepted, "half of it is the anchor's"
+    assert not verdict("a b", "a b c d e f", (example,), max_share=0.5).accepted
     assert not verdict("a b c d e f", "a b c d e f 1 c d e f g h", (example, "1 c d e f g h"), max_share=0.15).accepted
 
 

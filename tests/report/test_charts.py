@@ -53,6 +53,13 @@ def test_funnel_bars_are_proportional(full: ReportData) -> None:
     assert "55 of 173 (31.8 %)" in [node.text for node in of_class(root, "bar-value")]
 
 
+def test_a_round_that_is_not_over_shows_what_is_undecided() -> None:
+    halfway = {"attempt": 0, "written": 8, "accepted": 1, "undecided": 4}
+    root = parse(charts.funnel_chart(Funnel(lines=8, sentences=8, accepted=1, pending=7, rounds=(halfway,))))
+    assert "1 of 4 (25.0 %), 4 undecided" in [node.text for node in of_class(root, "bar-value")]
+    assert (widths(root, "accepted")[0], widths(root, "rest")[0], widths(root, "pending")[0]) == (12.5, 37.5, 50)
+
+
 def test_funnel_of_nothing(empty: ReportData, failed: ReportData) -> None:
     assert not of_class(parse(charts.funnel_chart(empty.funnel)), "bar")
     assert widths(parse(charts.funnel_chart(failed.funnel)), "failed") == [100]

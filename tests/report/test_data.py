@@ -27,8 +27,9 @@ def test_counts_that_do_not_add_up_are_refused(counts: dict[str, int], complaint
 
 
 def test_a_round_accepts_only_what_was_written() -> None:
-    with pytest.raises(ValidationError, match="attempt 1 has 3 accepted of 2 written"):
-        Round(attempt=1, written=2, accepted=3)
+    assert Round(attempt=1, written=2, accepted=1, undecided=1).written == 2
+    with pytest.raises(ValidationError, match="attempt 1 has 1 accepted and 2 undecided of 2 written"):
+        Round(attempt=1, written=2, accepted=1, undecided=2)
 
 
 def test_counts_that_add_up() -> None:

@@ -116,6 +116,7 @@ def test_the_page_leaves_nothing_out(full: ReportData) -> None:
         assert all(row.key in page.text and row.value in page.text for row in section.rows)
     for reason in full.funnel.reasons:
         assert reason.reason in page.text
+    assert "A second attempt raised the number of triplets from 246 to 301, 1.22 times as many." in page.text
     for symbol in ("α = 3", "β = 3", "γ = 1", "φ = 0.95", "ω = 0.5"):
         assert symbol in page.text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from multicsr.report import words
-from multicsr.report.data import EvaluationRow, Funnel, ReportData, SeedScore
+from multicsr.report.data import EvaluationRow, Funnel, ReportData, Round, SeedScore
 
 
 def row(before, after, *, role="test", interval=None, seeds=1, name="stsb-test") -> EvaluationRow:
@@ -52,6 +52,30 @@ def test_headline_says_how_the_score_went(full: ReportData, evaluated: Evaluatio
 )
 def test_headline_says_what_became_of_the_sentences(empty: ReportData, funnel: Funnel, said: str) -> None:
     assert words.headline(empty.model_copy(update={"funnel": funnel})) == said
+
+
+@pytest.mark.parametrize(
+    ("rounds", "said"),
+    [
+        ([], ""),
+        ([(4, 2, 0)], ""),
+        ([(4, 2, 0), (2, 1, 1)], ""),
+        ([(4, 2, 0), (2, 1, 0)], "A second attempt raised the number of triplets from 2 to 3, 1.50 times as many."),
+        ([(4, 2, 0), (2, 0, 0)], "A second attempt added no triplet to 2."),
+        ([(4, 0, 0), (4, 1, 0)], "A second attempt raised the number of triplets from 0 to 1."),
+        (
+            [(9, 4, 0), (5, 1, 0), (4, 1, 0)],
+            "Further attempts raised the number of triplets from 4 to 6, 1.50 times as many.",
+        ),
+    ],
+)
+def test_it_says_what_further_rounds_added(rounds: list[tuple[int, int, int]], said: str) -> None:
+    items = [
+        Round(attempt=n, written=written, accepted=accepted, undecided=undecided)
+        for n, (written, accepted, undecided) in enumerate(rounds)
+    ]
+    total = sum(item.accepted for item in items)
+    assert words.further_rounds(Funnel(lines=total, sentences=total, accepted=total, rounds=tuple(items))) == said
 
 
 def test_a_failed_run_says_so(failed: ReportData) -> None:

@@ -1,376 +1,206 @@
-"""Batched contrastive decoding and scoring on llama.cpp (design 1 and 4).
-
-All streams of a wave of requests advance together, one `llama_decode` a step. A request has a main stream and, with
-ω > 0, a stream of the opposite prompt; both see the same output. What prompts share is decoded once and copied.
-Generation keeps a buffer per sequence, so that attention costs what the sequence is long; the price is that llama.cpp
-computes only consecutive sequences together, so finished ones are replaced by the last ones (a copy) at once.
-Scoring packs many prompts with all their continuations into one shared buffer and forgets them after each pack.
-"""
+"""The engine in the worker process: from requests to jobs in tokens, and contexts that fit them and the memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import TypeVar
 
-import numpy as np
+from multicsr.backends.llamacpp import generation, scoring
+from multicsr.backends.llamacpp.native import CELLS_MULTIPLE, Context, Model, Spent
+from multicsr.backends.llamacpp.slots import Slots
+from multicsr.errors import ModelError
+from multicsr.schemas import (
+    Completion,
+    ContrastRequest,
+    GenerateRequest,
+    PromptText,
+    RequestFailure,
+    ScoreRequest,
+    TokenLogProbs,
+)
 
-from multicsr.backends.llamacpp.native import CELLS_MULTIPLE, Context, Model, Row
-from multicsr.backends.llamacpp.prefixes import PrefixPlan, plan_prefixes
-from multicsr.backends.llamacpp.sampling import Logits, choose, log_probabilities
-from multicsr.schemas import Completion, ContrastRequest, GenerateRequest, RequestFailure, ScoreRequest, TokenLogProbs
+SEQUENCES = 128  # more cost memory and gain little
+LOOK_AHEAD = 64  # requests that decide how long the sequences are; and how many long ones wait for longer sequences
+TYPICAL = 0.9  # the share of those requests that should fit
+GGML_F32, GGML_F16 = 0, 1
+ELEMENT_BYTES = {GGML_F32: 4, GGML_F16: 2}
 
-MAX_SEQUENCES = 256  # llama.cpp's LLAMA_MAX_SEQ
-BATCH = 2048
-RESERVED = 8  # sequences kept for shared prefixes
-PACK = 160  # tokens scored in one llama_decode; more share a longer attention, measured half as fast at 512
-SCORE_CELLS = 8192
-GGML_F16, GGML_F32 = 1, 0
-ELEMENT_BYTES = {GGML_F16: 2, GGML_F32: 4}
-
-
-@dataclass
-class Lane:
-    """A request being decoded: its sequences, positions and what it wrote so far."""
-
-    index: int
-    request: GenerateRequest
-    prompts: tuple[int, ...]  # main, then opposite if there is one; indices into the wave's distinct prompts
-    seqs: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)  # where its logits are, one for each stream
-    tokens: int = 0
-    written: bytearray = field(default_factory=bytearray)
-    rng: np.random.Generator | None = None
+Job = TypeVar("Job", generation.Job, scoring.Job)
+Answer = TypeVar("Answer", Completion, TokenLogProbs)
 
 
 class Engine:
     """Decodes and scores on one loaded model. Not thread-safe.
 
+    Requests are read as they can be served, so any number of them may follow each other.
+
     Args:
-        kv_budget: bytes that key-value memory may take; it bounds how many sequences live at once.
+        kv_budget: bytes that keys and values may take; it bounds how many sequences live at once.
+        kv_type: float32 is exact, but slow, since flash attention rounds keys and values to 16 bits whatever they are.
+        sequences: how many sequences live at once where the budget allows it.
+
+    Attributes:
+        spent, sampling_s: what all decodes, and choosing tokens, took so far.
     """
 
-    def __init__(self, model: Model, *, threads: int, kv_budget: int, kv_type: int = GGML_F16) -> None:
+    def __init__(
+        self, model: Model, *, threads: int, kv_budget: int, kv_type: int = GGML_F16, sequences: int = SEQUENCES
+    ) -> None:
         self._model, self._threads = model, threads
-        self._kv_budget, self._kv_type = kv_budget, kv_type
-        self._context: Context | None = None
+        self._kv_budget, self._kv_type, self._sequences = kv_budget, kv_type, sequences
+        self._slots: Slots | None = None
+        self.sampling_s = 0.0
+        self.spent = Spent()
 
-    # --- completions -------------------------------------------------------------------------------------------------
-
-    def complete(self, requests: Sequence[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
-        """Continues every request's prompt, against its opposite where it is a `ContrastRequest` with ω > 0."""
-        texts = [_prompts(request) for request in requests]
-        tokens = {text: self._model.tokenize(text) for pair in texts for text in pair}
-        longest, queue = 0, []
-        for i, (request, pair) in enumerate(zip(requests, texts, strict=True)):
-            need = max(len(tokens[text]) for text in pair) + request.sampling.max_tokens
-            if problem := self._too_long(need) or ("" if all(tokens[text] for text in pair) else "an empty prompt"):
-                yield RequestFailure(index=i, reason=problem)
-                continue
-            longest = max(longest, need)
-            queue.append(i)
-        if not queue:
-            return
-        context = self._generation_context(longest)
-        wave: list[int] = []
-        used = 0
-        for i in queue:
-            if used + len(texts[i]) > context.sequences - RESERVED:
-                yield from self._wave(context, requests, wave, texts, tokens)
-                wave, used = [], 0
-            wave.append(i)
-            used += len(texts[i])
-        yield from self._wave(context, requests, wave, texts, tokens)
-
-    def _too_long(self, need: int) -> str:
-        limit = self._model.trained_context
-        return f"prompt and answer need {need} tokens, the model's context has {limit}" if need > limit else ""
-
-    def _generation_context(self, longest: int) -> Context:
-        cells = -(-longest // CELLS_MULTIPLE) * CELLS_MULTIPLE
-        fits = self._kv_budget // (cells * self._model.cell_bytes(ELEMENT_BYTES[self._kv_type]))
-        sequences = int(min(MAX_SEQUENCES, max(fits, RESERVED + 4)))
-        return self._use_context(cells=cells, sequences=sequences, unified=False)
-
-    def _use_context(self, *, cells: int, sequences: int, unified: bool) -> Context:
-        have = self._context
-        if have and (have.cells, have.sequences, have.unified) == (cells, sequences, unified):
-            have.clear()
-            return have
-        if have:
-            have.close()
-        self._context = Context(
-            self._model,
-            cells=cells,
-            sequences=sequences,
-            unified=unified,
-            batch=BATCH,
-            threads=self._threads,
-            kv_type=self._kv_type,
-        )
-        return self._context
-
-    def _wave(
-        self,
-        context: Context,
-        requests: Sequence[GenerateRequest],
-        wave: Sequence[int],
-        texts: Sequence[tuple[str, ...]],
-        tokens: dict[str, list[int]],
+    def complete(
+        self, requests: Iterable[GenerateRequest], stopped: Callable[[], bool] = lambda: False
     ) -> Iterator[Completion | RequestFailure]:
-        """Decodes some requests from their prompts to their ends, all together."""
-        context.clear()
-        distinct = list(dict.fromkeys(text for i in wave for text in texts[i]))
-        number = {text: n for n, text in enumerate(distinct)}
-        lanes = [Lane(i, requests[i], tuple(number[text] for text in texts[i])) for i in wave]
-        logits = self._prefill(context, [tokens[text] for text in distinct], lanes)
-        live = lanes
-        while live:
-            going: list[tuple[Lane, int]] = []
-            for lane in live:
-                token = self._next_token(lane, logits)
-                done = (
-                    RequestFailure(index=lane.index, reason="the model's logits are not finite")
-                    if token is None
-                    else self._write(lane, token)
-                )
-                if done is None and token is not None:
-                    going.append((lane, token))
-                elif done is not None:
-                    yield done
-            live = [lane for lane, _ in going]
-            if live:
-                _compact(context, live)
-                logits = _step(context, going)
+        """Continues every request's prompt, against its opposite where it is a `ContrastRequest` with ω > 0.
 
-    def _prefill(self, context: Context, prompts: list[list[int]], lanes: Sequence[Lane]) -> Logits:
-        """Decodes every distinct prompt once and gives each stream its own copy; logits `[prompts, V]`."""
-        plan = plan_prefixes(prompts, max_nodes=RESERVED)
-        bases = self._decode_prefixes(context, plan, first=context.sequences - 1)
-        # Sequences of prompts of equal length are consecutive, so that llama.cpp computes them together.
-        order = sorted(range(len(prompts)), key=lambda p: (len(prompts[p]) - plan.start(p), p))
-        owner = {p: seq for seq, p in enumerate(order)}
-        logits = np.empty((len(prompts), self._model.vocab_size), np.float32)
-        for size, same in groupby(order, key=lambda p: len(prompts[p]) - plan.start(p)):
-            members = list(same)
-            at_once = max(1, BATCH // 4 // size)
-            for begin in range(0, len(members), at_once):
-                group = members[begin : begin + at_once]
-                for p in group:
-                    node = plan.node_of[p]
-                    if node is not None:
-                        context.copy(bases[node], owner[p])
-                logits[group] = _decode_long(context, [(owner[p], plan.start(p), prompts[p]) for p in group])
-        free = len(prompts)
-        taken: set[int] = set()
-        for lane in lanes:
-            for p in lane.prompts:
-                if p in taken:
-                    context.copy(owner[p], free)
-                    lane.seqs.append(free)
-                    free += 1
-                else:
-                    taken.add(p)
-                    lane.seqs.append(owner[p])
-                lane.positions.append(len(prompts[p]))
-            lane.rows = list(lane.prompts)
-            if lane.request.sampling.temperature > 0:
-                lane.rng = np.random.default_rng(lane.request.seed)
-        for seq in bases:
-            context.remove(seq)
-        return logits
+        Raises:
+            ModelError: not even two sequences fit into memory.
+        """
 
-    def _decode_prefixes(self, context: Context, plan: PrefixPlan, *, first: int) -> list[int]:
-        """Each node of the plan in a sequence of its own, counted down from `first`."""
-        bases: list[int] = []
-        for n, node in enumerate(plan.nodes):
-            seq = first - n
-            if node.parent is not None:
-                context.copy(bases[node.parent], seq)
-            start = node.end - len(node.tokens)
-            for begin in range(0, len(node.tokens), context.batch):
-                part = node.tokens[begin : begin + context.batch]
-                context.decode([Row(t, start + begin + k, (seq,), False) for k, t in enumerate(part)])
-            bases.append(seq)
-        return bases
+        def work(slots: Slots, jobs: Iterator[generation.Job]) -> Iterator[Completion | RequestFailure]:
+            run = generation.Generation(self._model, slots, stopped=stopped)
+            yield from run.run(jobs)
+            self.sampling_s += run.sampling_s
 
-    def _next_token(self, lane: Lane, logits: Logits) -> int | None:
-        request, sampling = lane.request, lane.request.sampling
-        main = logits[lane.rows[0]]
-        if not np.isfinite(main.max()):
-            return None
-        contrast = request if isinstance(request, ContrastRequest) else None
-        return choose(
-            main,
-            logits[lane.rows[1]] if len(lane.rows) > 1 else None,
-            omega=contrast.omega if contrast else 0.0,
-            log_plausibility=float(np.log(contrast.plausibility)) if contrast else -np.inf,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            rng=lane.rng,
-        )
+        jobs = (self._completion_job(index, request) for index, request in enumerate(requests))
+        return self._serve(jobs, work, stopped)
 
-    def _write(self, lane: Lane, token: int) -> Completion | None:
-        """Appends a token to what the lane wrote; the completion, if that ends it."""
-        sampling = lane.request.sampling
-        if self._model.ends(token):
-            return _completion(lane, len(lane.written), "stop")
-        piece = self._model.piece(token)
-        lane.written += piece
-        lane.tokens += 1
-        for stop in sampling.stop:
-            mark = stop.encode("utf-8")
-            found = lane.written.find(mark, max(0, len(lane.written) - len(piece) - len(mark) + 1))
-            if found >= 0:
-                return _completion(lane, found, "stop")
-        if lane.tokens >= sampling.max_tokens:
-            return _completion(lane, len(lane.written), "length")
-        return None
+    def score(
+        self, requests: Iterable[ScoreRequest], stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[TokenLogProbs | RequestFailure]:
+        """Log-probabilities of every continuation's tokens given its prompt.
 
-    # --- scores ------------------------------------------------------------------------------------------------------
+        Raises:
+            ModelError: not even two sequences fit into memory.
+        """
 
-    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[TokenLogProbs | RequestFailure]:
-        """Log-probabilities of every continuation's tokens given its prompt."""
-        items: list[_ScoreItem] = []
-        for i, request in enumerate(requests):
-            item = self._score_item(i, request)
-            need = len(item.prompt) + max((len(c) for c in item.continuations), default=0)
-            size = len(item.prompt) + sum(len(c) for c in item.continuations)
-            problem = self._too_long(need) or ("" if item.prompt else "an empty prompt")
-            if not problem and (size > BATCH or len(item.continuations) > MAX_SEQUENCES // 2):
-                problem = f"{len(item.continuations)} continuations of {size} tokens are more than one request may have"
-            if problem:
-                yield RequestFailure(index=i, reason=problem)
-            else:
-                items.append(item)
-        if not items:
-            return
-        context = self._use_context(cells=SCORE_CELLS, sequences=MAX_SEQUENCES, unified=True)
-        plan = plan_prefixes([item.prompt for item in items], max_nodes=RESERVED, max_tokens=SCORE_CELLS - BATCH)
-        bases = self._decode_prefixes(context, plan, first=MAX_SEQUENCES - 1)
-        pack: list[int] = []
-        size, seqs = 0, 0
-        for n, item in enumerate(items):
-            more = item.tokens_after(plan.start(n))
-            lanes = max(1, len(item.continuations))
-            if pack and (size + more > PACK or seqs + lanes > MAX_SEQUENCES - len(bases)):
-                yield from _score_pack(context, items, pack, plan, bases)
-                pack, size, seqs = [], 0, 0
-            pack.append(n)
-            size, seqs = size + more, seqs + lanes
-        yield from _score_pack(context, items, pack, plan, bases)
+        def work(slots: Slots, jobs: Iterator[scoring.Job]) -> Iterator[TokenLogProbs | RequestFailure]:
+            run = scoring.Scoring(slots, stopped=stopped)
+            yield from run.run(jobs)
+            self.sampling_s += run.sampling_s
 
-    def _score_item(self, index: int, request: ScoreRequest) -> _ScoreItem:
-        # Tokenised together, so that a token which spans the border is the one that the model would write.
-        prompt = self._model.tokenize(request.prompt)
-        wholes = [self._model.tokenize(request.prompt + text) for text in request.continuations]
-        border = min([_common(prompt, whole) for whole in wholes], default=len(prompt))
-        return _ScoreItem(index, prompt[:border], [whole[border:] for whole in wholes])
+        jobs = (self._scoring_job(index, request) for index, request in enumerate(requests))
+        return self._serve(jobs, work, stopped)
 
     def close(self) -> None:
-        if self._context:
-            self._context.close()
+        if self._slots:
+            self._slots.context.close()
         self._model.close()
 
+    # --- jobs --------------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True)
-class _ScoreItem:
-    index: int
-    prompt: list[int]
-    continuations: list[list[int]]
+    def _completion_job(self, index: int, request: GenerateRequest) -> generation.Job | RequestFailure:
+        prompts = [request.prompt]
+        if isinstance(request, ContrastRequest) and request.omega > 0:
+            prompts.append(request.opposite)
+        try:
+            tokens = tuple(tuple(self._model.tokenize(prompt)) for prompt in prompts)
+        except ModelError as error:
+            return RequestFailure(index=index, reason=str(error))
+        return self._checked(generation.Job(index, request, tokens), tokens)
 
-    def tokens_after(self, start: int) -> int:
-        return len(self.prompt) - start + sum(max(len(c) - 1, 0) for c in self.continuations)
+    def _scoring_job(self, index: int, request: ScoreRequest) -> scoring.Job | RequestFailure:
+        try:
+            prompt, wholes = self._score_tokens(request.prompt, request.continuations)
+        except ModelError as error:
+            return RequestFailure(index=index, reason=str(error))
+        border = min([_common(prompt, whole) for whole in wholes], default=len(prompt))
+        job = scoring.Job(index, tuple(prompt[:border]), tuple(tuple(whole[border:]) for whole in wholes))
+        return self._checked(job, [job.prompt])
+
+    def _score_tokens(self, prompt: PromptText, continuations: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+        """Tokens of the prompt alone, and of the prompt with each continuation."""
+        if isinstance(prompt, str):
+            # Together, so that a token which spans the border is the one that the model would write.
+            return self._model.tokenize(prompt), [self._model.tokenize(prompt + text) for text in continuations]
+        ids = self._model.tokenize(prompt)
+        return ids, [ids + self._model.tokenize_text(text) for text in continuations]
+
+    def _checked(self, job: Job, prompts: Sequence[Sequence[int]]) -> Job | RequestFailure:
+        limit = self._model.trained_context
+        if not all(prompts):
+            return RequestFailure(index=job.index, reason="an empty prompt")
+        if job.need - 1 > limit:
+            reason = f"prompt and answer need {job.need - 1} tokens, the model's context has {limit}"
+            return RequestFailure(index=job.index, reason=reason)
+        return job
+
+    # --- contexts ----------------------------------------------------------------------------------------------------
+
+    def _serve(
+        self,
+        jobs: Iterator[Job | RequestFailure],
+        work: Callable[[Slots, Iterator[Job]], Iterator[Answer | RequestFailure]],
+        stopped: Callable[[], bool],
+    ) -> Iterator[Answer | RequestFailure]:
+        """Works through the jobs in sequences that most of them fit into; longer ones wait for longer sequences."""
+        first = list(islice(jobs, LOOK_AHEAD))
+        needs = sorted(job.need for job in first if not isinstance(job, RequestFailure))
+        cells = _cells(needs[int(TYPICAL * (len(needs) - 1))]) if needs else CELLS_MULTIPLE
+        queue, long, failed = chain(first, jobs), list[Job](), list[RequestFailure]()
+        ended = not first
+
+        def fitting() -> Iterator[Job]:
+            nonlocal ended
+            while max(len(long), len(failed)) < LOOK_AHEAD:
+                job = next(queue, None)
+                if job is None:
+                    ended = True
+                    return
+                if isinstance(job, RequestFailure):
+                    failed.append(job)
+                elif job.need <= cells:
+                    yield job
+                else:
+                    long.append(job)
+
+        while not ended and not stopped():
+            for answer in work(self._use_slots(cells), fitting()):
+                yield from failed
+                failed.clear()
+                yield answer
+            yield from failed
+            failed.clear()
+            if long:
+                yield from work(self._use_slots(_cells(max(job.need for job in long))), iter(long))
+                long.clear()
+
+    def _use_slots(self, cells: int) -> Slots:
+        """Sequences of that length, the ones at hand where they are as long."""
+        if self._slots and self._slots.context.cells == cells:
+            return self._slots
+        if self._slots:
+            self._slots.context.close()
+            self._slots = None
+        fits = self._kv_budget // (cells * self._model.cell_bytes(ELEMENT_BYTES[self._kv_type]))
+        sequences = max(2, min(self._sequences, fits))
+        while True:
+            try:
+                context = Context(
+                    self._model,
+                    cells=cells,
+                    sequences=sequences,
+                    threads=self._threads,
+                    kv_type=self._kv_type,
+                    flash_attention=self._kv_type != GGML_F32,
+                    spent=self.spent,
+                )
+            except ValueError as error:
+                if sequences <= 2:
+                    raise ModelError(f"not enough memory: {error}; use a smaller model") from None
+                sequences = max(2, sequences // 2)
+                continue
+            self._slots = Slots(context)
+            return self._slots
 
 
-def _prompts(request: GenerateRequest) -> tuple[str, ...]:
-    if isinstance(request, ContrastRequest) and request.omega > 0:
-        return request.prompt, request.opposite
-    return (request.prompt,)
-
-
-def _completion(lane: Lane, length: int, finish: Literal["stop", "length"]) -> Completion:
-    text = bytes(lane.written[:length]).decode("utf-8", "replace")
-    return Completion(index=lane.index, text=text, tokens=lane.tokens, finish=finish)
-
-
-def _compact(context: Context, live: Sequence[Lane]) -> None:
-    """Moves the last sequences into the holes that finished lanes left, so that 0 … n−1 are in use."""
-    held = {seq: (lane, k) for lane in live for k, seq in enumerate(lane.seqs)}
-    count = len(held)
-    holes = [seq for seq in range(count) if seq not in held]
-    for seq, hole in zip(sorted(seq for seq in held if seq >= count), holes, strict=True):
-        lane, k = held[seq]
-        context.copy(seq, hole)
-        lane.seqs[k] = hole
-
-
-def _step(context: Context, going: Sequence[tuple[Lane, int]]) -> Logits:
-    """One decode of every live stream, in the order of the sequences."""
-    rows: list[tuple[int, Lane, int, int]] = [
-        (seq, lane, k, token) for lane, token in going for k, seq in enumerate(lane.seqs)
-    ]
-    rows.sort(key=lambda row: row[0])
-    batch = []
-    for at, (seq, lane, k, token) in enumerate(rows):
-        batch.append(Row(token, lane.positions[k], (seq,), True))
-        lane.positions[k] += 1
-        lane.rows[k] = at
-    return context.decode(batch)
-
-
-def _decode_long(context: Context, prompts: Sequence[tuple[int, int, list[int]]]) -> Logits:
-    """Decodes equally long rests of prompts (sequence, start, tokens); logits of their last tokens `[prompts, V]`."""
-    rows = [
-        Row(tokens[at], at, (seq,), at == len(tokens) - 1)
-        for seq, start, tokens in prompts
-        for at in range(start, len(tokens))
-    ]
-    for begin in range(0, len(rows) - context.batch, context.batch):
-        context.decode(rows[begin : begin + context.batch])
-    tail = len(rows) % context.batch or context.batch
-    return context.decode(rows[-tail:])
-
-
-def _score_pack(
-    context: Context, items: Sequence[_ScoreItem], pack: Sequence[int], plan: PrefixPlan, bases: Sequence[int]
-) -> Iterator[TokenLogProbs]:
-    """Scores some prompts with all their continuations in one decode, then forgets them."""
-    rows: list[Row] = []
-    spans: list[list[list[int]]] = []  # for each item and continuation: the wanted row that predicts each token
-    free = outputs = 0
-    for n in pack:
-        item, start = items[n], plan.start(n)
-        seqs = tuple(range(free, free + max(1, len(item.continuations))))
-        free += len(seqs)
-        node = plan.node_of[n]
-        if node is not None:
-            for seq in seqs:
-                context.copy(bases[node], seq)
-        last = len(item.prompt) - 1
-        rows += [Row(item.prompt[at], at, seqs, at == last) for at in range(start, last + 1)]
-        after_prompt = outputs
-        outputs += 1
-        spans.append([])
-        for seq, continuation in zip(seqs, item.continuations, strict=False):
-            rows += [Row(token, last + 1 + at, (seq,), True) for at, token in enumerate(continuation[:-1])]
-            more = max(len(continuation) - 1, 0)
-            spans[-1].append([after_prompt, *range(outputs, outputs + more)][: len(continuation)])
-            outputs += more
-    logits = context.decode(rows)
-    for n, item_spans in zip(pack, spans, strict=True):
-        item = items[n]
-        yield TokenLogProbs(
-            index=item.index,
-            log_probs=tuple(
-                tuple(log_probabilities(logits[span], np.asarray(tokens, np.int64)).tolist())
-                for span, tokens in zip(item_spans, item.continuations, strict=True)
-            ),
-        )
-    for seq in range(free):
-        context.remove(seq)
+def _cells(need: int) -> int:
+    return -(-need // CELLS_MULTIPLE) * CELLS_MULTIPLE
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -7,23 +7,32 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from multicsr.backends.llamacpp.gguf import check_gguf, file_sha256, requantised
 from multicsr.backends.llamacpp.protocol import (
     REPLY,
     Answer,
-    Contrast,
+    Begin,
+    Cancel,
+    Command,
     Done,
-    Generate,
+    End,
+    EngineStats,
     Load,
     Loaded,
+    More,
     Quantise,
     Refused,
-    ScoreTokens,
+    Reply,
+    Requests,
 )
+from multicsr.backends.llamacpp.weights import FILE_TYPES, Weights, choose_weights, copy_bytes, kv_budget
+from multicsr.config import LlamaCppConfig
 from multicsr.errors import ModelError, WorkerError
 from multicsr.schemas import (
     Capability,
@@ -38,11 +47,7 @@ from multicsr.schemas import (
 )
 from multicsr.threads import share_cores
 
-KV_BUDGET = 2 << 30
-FLOAT32_FILE_TYPE = 0
-# Measured on two cores: a quantised 135M model decodes batches at half the speed of its float32 copy. Above this
-# size the copy would cost more memory than a laptop can spare.
-REQUANTISE_BELOW_BYTES = 400 << 20
+LUMP = 64  # requests that the worker gets at a time
 
 
 class LlamaCppModel:
@@ -50,6 +55,9 @@ class LlamaCppModel:
 
     def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], path: Path, info: ModelInfo) -> None:
         self._process, self._log, self._path, self._info = process, log, path, info
+        self._stats = EngineStats()
+        self._decoded = path
+        self._busy = False
 
     @classmethod
     def open(
@@ -57,15 +65,13 @@ class LlamaCppModel:
         path: Path,
         *,
         spec: str,
-        requantise: bool = True,
-        gpu_layers: int = -1,
+        options: LlamaCppConfig | None = None,
         on_note: Callable[[str], None] | None = None,
     ) -> LlamaCppModel:
         """Starts a worker and loads the model.
 
         Args:
-            requantise: decode a small quantised file from a float32 copy in the cache (the same weights, faster).
-            gpu_layers: layers on the GPU, where llama.cpp was built for one; −1 is all.
+            options: numeric type, GPU layers and memory.
             on_note: told in a sentence what takes long.
 
         Raises:
@@ -77,7 +83,7 @@ class LlamaCppModel:
         share_cores()
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         process = subprocess.Popen(
-            [sys.executable, "-m", "multicsr.backends.llamacpp.worker"],
+            [sys.executable, "-P", "-m", "multicsr.backends.llamacpp.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -85,7 +91,7 @@ class LlamaCppModel:
         unloaded = ModelInfo(spec=spec, backend="llamacpp", fingerprint="", capabilities=frozenset())
         model = cls(process, log, path, unloaded)
         try:
-            model._load(spec, requantise=requantise, gpu_layers=gpu_layers, on_note=on_note)
+            model._load(spec, options or LlamaCppConfig(), on_note or (lambda note: None))
         except WorkerError as error:
             model.close()
             raise ModelError(f"{path}: cannot be loaded: {error}") from None
@@ -94,93 +100,141 @@ class LlamaCppModel:
             raise
         return model
 
-    def _load(self, spec: str, *, requantise: bool, gpu_layers: int, on_note: Callable[[str], None] | None) -> None:
-        file, weights = self._path, "as in the file"
-        size = file.stat().st_size
-        if requantise and size < REQUANTISE_BELOW_BYTES:
-            copy = requantised(self._path, "f32", 8 * size, lambda target: self._quantise(target, on_note))
+    def _load(self, spec: str, options: LlamaCppConfig, on_note: Callable[[str], None]) -> None:
+        loaded, label = self._load_file(self._path, options), "as in the file"
+        if weights := choose_weights(options.weights, loaded):
+            size = copy_bytes(loaded, weights)
+            copy = requantised(self._path, weights, size, lambda target: self._quantise(target, weights, on_note))
             if copy:
-                file, weights = copy, "float32 copy"
-            elif on_note:
-                on_note(f"no room in the cache for a float32 copy of {file.name}; decoding will be slower")
-        self._tell(Load(path=str(file), gpu_layers=gpu_layers, kv_budget=KV_BUDGET).model_dump_json())
+                loaded, label = self._load_file(copy, options), f"{weights} copy"
+                self._decoded = copy
+            elif options.weights == "auto":
+                on_note(f"no room in the cache for a {weights} copy of {self._path.name}; decoding will be slower")
+            else:
+                raise ModelError(
+                    f"llamacpp.weights = {weights}: no room in the cache for a copy of {self._path.name} "
+                    f"({size >> 20} MB); free some, or move the cache with MULTICSR_CACHE"
+                )
+        digest = file_sha256(self._path)
+        self._info = ModelInfo(
+            spec=spec,
+            backend="llamacpp",
+            fingerprint=content_hash("gguf", digest, label),
+            capabilities=frozenset(Capability),
+            details={
+                "file": self._path.name,
+                "sha256": digest,
+                "model": loaded.description,
+                "parameters": f"{loaded.parameters:,}",
+                "weights": label,
+                "context": str(loaded.context),
+            },
+        )
+
+    def _load_file(self, file: Path, options: LlamaCppConfig) -> Loaded:
+        self._tell(Load(path=str(file), gpu_layers=options.gpu_layers, kv_budget=kv_budget(options.memory_mb)))
         reply = self._hear()
         if isinstance(reply, Refused):
             raise ModelError(f"{self._path}: not a usable model file: {reply.reason}")
         if not isinstance(reply, Loaded):
             raise WorkerError(f"an unexpected answer to loading: {reply!r}")
-        digest = file_sha256(self._path)
-        self._info = ModelInfo(
-            spec=spec,
-            backend="llamacpp",
-            fingerprint=content_hash("gguf", digest, weights),
-            capabilities=frozenset(Capability),
-            details={
-                "file": self._path.name,
-                "sha256": digest,
-                "model": reply.description,
-                "parameters": f"{reply.parameters:,}",
-                "weights": weights,
-                "context": str(reply.context),
-            },
-        )
+        return reply
 
-    def _quantise(self, target: Path, on_note: Callable[[str], None] | None) -> None:
-        if on_note:
-            on_note(
-                f"making a float32 copy of {self._path.name}, which decodes batches faster (once; kept in the cache)"
-            )
-        self._tell(Quantise(source=str(self._path), target=str(target), file_type=FLOAT32_FILE_TYPE).model_dump_json())
+    def _quantise(self, target: Path, weights: Weights, on_note: Callable[[str], None]) -> None:
+        on_note(f"making a {weights} copy of {self._path.name}, which decodes batches faster (once; kept in the cache)")
+        self._tell(Quantise(source=str(self._path), target=str(target), file_type=FILE_TYPES[weights]))
         if isinstance(self._hear(), Refused):
-            raise ModelError(f"{self._path}: not a usable model file: llama.cpp cannot read it")
+            raise ModelError(
+                f"{self._path}: llama.cpp cannot make a {weights} copy of it; "
+                "use it as it is with --weights file (llamacpp.weights)"
+            )
 
     @property
     def info(self) -> ModelInfo:
         return self._info
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
-        for answer in self._ask(Generate(requests=tuple(requests))):
-            if not isinstance(answer, TokenLogProbs):
-                yield answer
+    @property
+    def decoded(self) -> Path:
+        """The file that it decodes from: the given one, or its copy in the cache."""
+        return self._decoded
 
-    def contrast(self, requests: Sequence[ContrastRequest]) -> Iterator[Completion | RequestFailure]:
-        for answer in self._ask(Contrast(requests=tuple(requests))):
-            if not isinstance(answer, TokenLogProbs):
-                yield answer
+    @property
+    def stats(self) -> EngineStats:
+        """Where the time of the last call that ran to its end went."""
+        return self._stats
 
-    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[TokenLogProbs | RequestFailure]:
-        for answer in self._ask(ScoreTokens(requests=tuple(requests))):
-            if not isinstance(answer, Completion):
-                yield answer
+    def generate(self, requests: Iterable[GenerateRequest]) -> Iterator[Completion | RequestFailure]:
+        with closing(self._ask("complete", requests)) as answers:
+            for answer in answers:
+                if not isinstance(answer, TokenLogProbs):
+                    yield answer
 
-    def _ask(self, command: Generate | Contrast | ScoreTokens) -> Iterator[Completion | TokenLogProbs | RequestFailure]:
-        self._tell(command.model_dump_json())
+    def contrast(self, requests: Iterable[ContrastRequest]) -> Iterator[Completion | RequestFailure]:
+        return self.generate(requests)
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[TokenLogProbs | RequestFailure]:
+        with closing(self._ask("score", requests)) as answers:
+            for answer in answers:
+                if not isinstance(answer, Completion):
+                    yield answer
+
+    def _ask(
+        self, what: Literal["complete", "score"], requests: Iterable[GenerateRequest | ScoreRequest]
+    ) -> Generator[Completion | TokenLogProbs | RequestFailure, None, None]:
+        if self._busy:
+            raise ModelError(
+                f"{self._path}: the answers of an earlier call are still being read; read them all, or close that "
+                "iterator, before the next call"
+            )
+        self._busy = True
+        try:
+            yield from self._converse(what, iter(requests))
+        finally:
+            self._busy = False
+
+    def _converse(
+        self, what: Literal["complete", "score"], waiting: Iterator[GenerateRequest | ScoreRequest]
+    ) -> Iterator[Completion | TokenLogProbs | RequestFailure]:
+        self._tell(Begin(what=what))
         try:
             while not isinstance(reply := self._hear(), Done):
-                if not isinstance(reply, Answer):
+                if isinstance(reply, More):
+                    lump = tuple(islice(waiting, LUMP))
+                    self._tell(Requests(requests=lump) if lump else End())
+                elif isinstance(reply, Answer):
+                    yield reply.answer
+                elif isinstance(reply, Refused):
+                    raise _RefusedError(f"{self._path}: {reply.reason}")
+                else:
                     raise WorkerError(f"{self._path}: an unexpected answer: {reply!r}")
-                yield reply.answer
-        except GeneratorExit:
-            # Answers left in the pipe would be taken for the next command's.
-            while not isinstance(self._hear(), Done):
-                pass
-            raise
-        except BaseException:
+            self._stats = reply.stats
+        except (WorkerError, KeyboardInterrupt):
             self.close()
             raise
+        except _RefusedError as error:
+            raise ModelError(str(error)) from None
+        except BaseException:  # the caller has had enough, or its requests raised
+            self._cancel()
+            raise
 
-    def _tell(self, message: str) -> None:
+    def _cancel(self) -> None:
+        # Answers left in the pipe would be taken for the next call's.
+        self._tell(Cancel())
+        while not isinstance(self._hear(), Done | Refused):
+            pass
+
+    def _tell(self, command: Command) -> None:
         if self._process.stdin is None or self._process.stdin.closed:
             raise WorkerError(f"{self._path}: the model's process was closed")
         try:
-            self._process.stdin.write(message.encode("utf-8") + b"\n")
+            self._process.stdin.write(command.model_dump_json().encode("utf-8") + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise WorkerError(self._cause_of_death()) from None
 
-    def _hear(self) -> Loaded | Answer | Done | Refused:
+    def _hear(self) -> Reply:
         line = self._process.stdout.readline() if self._process.stdout else b""
-        if not line:
+        if not line.endswith(b"\n"):  # nothing, or half an answer
             raise WorkerError(self._cause_of_death())
         return REPLY.validate_json(line)
 
@@ -199,4 +253,9 @@ class LlamaCppModel:
             self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._log):
             if pipe is not None and not pipe.closed:
-                pipe.close()
+                with suppress(BrokenPipeError):  # what a dead worker was still to be told
+                    pipe.close()
+
+
+class _RefusedError(Exception):
+    """The worker cannot serve the requests; it goes on."""

@@ -27,7 +27,7 @@ class Quantise(Record):
 
 
 class Load(Record):
-    """Load a model file; answered by `Loaded`."""
+    """Load a model file in the place of the one before; answered by `Loaded`."""
 
     op: Literal["load"] = "load"
     path: str
@@ -35,26 +35,55 @@ class Load(Record):
     kv_budget: int
 
 
-class Generate(Record):
-    op: Literal["generate"] = "generate"
-    requests: tuple[GenerateRequest, ...]
+class Begin(Record):
+    """Serve requests of one kind. The worker asks for them by `More` and ends with `Done`."""
+
+    op: Literal["begin"] = "begin"
+    what: Literal["complete", "score"]
 
 
-class Contrast(Record):
-    op: Literal["contrast"] = "contrast"
-    requests: tuple[ContrastRequest, ...]
+class Requests(Record):
+    """Some of the requests, in answer to `More`."""
+
+    op: Literal["requests"] = "requests"
+    requests: tuple[ContrastRequest | GenerateRequest | ScoreRequest, ...]
 
 
-class ScoreTokens(Record):
-    op: Literal["score"] = "score"
-    requests: tuple[ScoreRequest, ...]
+class End(Record):
+    """There are no more requests; in answer to `More`."""
+
+    op: Literal["end"] = "end"
+
+
+class Cancel(Record):
+    """Drop what is not answered yet and say `Done`; may be said at any time."""
+
+    op: Literal["cancel"] = "cancel"
 
 
 class Loaded(Record):
+    """A loaded model.
+
+    Attributes:
+        context: the longest text it was trained for, in tokens.
+        quantised: whether its weights are of a type smaller than 16 bits.
+        gpu: whether layers of it are on a GPU.
+        bf16: whether the CPU multiplies bfloat16 in hardware.
+    """
+
     kind: Literal["loaded"] = "loaded"
     parameters: int
     description: str
     context: int
+    quantised: bool
+    gpu: bool
+    bf16: bool
+
+
+class More(Record):
+    """The worker can take more requests."""
+
+    kind: Literal["more"] = "more"
 
 
 class Answer(Record):
@@ -62,10 +91,29 @@ class Answer(Record):
     answer: Completion | TokenLogProbs | RequestFailure
 
 
+class EngineStats(Record):
+    """Where the time of one command went.
+
+    Attributes:
+        total_s: from the command to its last answer, without waiting for requests.
+        decode_s: inside `llama_decode`.
+        sampling_s: choosing tokens, or turning logits into log-probabilities.
+        processed_tokens: rows decoded, of prompts and of every stream, padding included.
+        decode_calls: how many `llama_decode` calls they took.
+    """
+
+    total_s: float = 0.0
+    decode_s: float = 0.0
+    sampling_s: float = 0.0
+    processed_tokens: int = 0
+    decode_calls: int = 0
+
+
 class Done(Record):
     """The end of a command's answers."""
 
     kind: Literal["done"] = "done"
+    stats: EngineStats = EngineStats()
 
 
 class Refused(Record):
@@ -75,7 +123,7 @@ class Refused(Record):
     reason: str
 
 
-Command = Annotated[Quantise | Load | Generate | Contrast | ScoreTokens, Field(discriminator="op")]
-Reply = Annotated[Loaded | Answer | Done | Refused, Field(discriminator="kind")]
-COMMAND: TypeAdapter[Quantise | Load | Generate | Contrast | ScoreTokens] = TypeAdapter(Command)
-REPLY: TypeAdapter[Loaded | Answer | Done | Refused] = TypeAdapter(Reply)
+Command = Quantise | Load | Begin | Requests | End | Cancel
+Reply = Loaded | More | Answer | Done | Refused
+COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="op")])
+REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])

@@ -1,0 +1,83 @@
+"""`multicsr bench` on the bundled model: it runs, and prints what it promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import save_llama
+
+
+def bench(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "multicsr", "bench", *arguments, "--limit", "2", "--naive", "1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.bundled
+def test_generate_prints_a_table_the_ratios_and_where_it_was_measured(tmp_path: Path) -> None:
+    said = bench(tmp_path, "generate")
+    rows = (
+        "useful tokens/s",
+        "sentences/s",
+        "processed tokens/s",
+        "decoding",
+        "sampling",
+        "the rest",
+        "peak memory, MB",
+    )
+    for name in (*rows, "naive", "engine", "llama_decode × 8"):
+        assert name in said
+    for line in ("engine / naive: ", "engine / llama_decode alone: ", "the same text from both: ", "weights: "):
+        assert any(text.startswith(line) for text in said.splitlines()), line
+    assert "llama-cpp-python" in said.splitlines()[-1]
+
+
+@pytest.mark.bundled
+def test_generate_as_json_without_contrast(tmp_path: Path) -> None:
+    found = json.loads(bench(tmp_path, "generate", "--json", "--quiet", "--omega", "0", "--weights", "file"))
+    assert found["omega"] == 0
+    assert found["model"]["details"]["weights"] == "as in the file"
+    assert found["ceiling"]["sequences"] == 4
+    assert (found["engine"]["sentences"], found["naive"]["sentences"], found["compared"]) == (2, 1, 2)
+    for way in ("engine", "naive"):
+        figures = found[way]
+        assert figures["useful_tokens"] > 0
+        assert figures["decode_share"] + (figures["sampling_share"] or 0) + figures["rest_share"] == pytest.approx(1)
+        assert figures["peak_bytes"]
+    assert found["engine"]["processed_tokens"] > found["engine"]["useful_tokens"]
+    rates = [found[way]["useful_tokens_per_s"] for way in ("engine", "naive")]
+    assert found["engine_to_naive"] == pytest.approx(rates[0] / rates[1])
+    assert set(found["machine"]) >= {"date", "cpu", "cores", "versions"}
+
+
+@pytest.mark.bundled
+def test_score_prints_pairs_a_second(tmp_path: Path) -> None:
+    found = json.loads(bench(tmp_path, "score", "--json", "--quiet"))
+    assert (found["engine"]["pairs"], found["naive"]["pairs"]) == (4, 2)
+    assert found["engine"]["pairs_per_s"] > 0
+    assert 0 <= found["difference"] < 5
+
+
+@pytest.mark.bundled
+def test_score_prints_a_table(tmp_path: Path) -> None:
+    said = bench(tmp_path, "score")
+    for text in ("pairs/s", "engine / naive: ", "4 pairs, 2 of them the naive way"):
+        assert text in said
+
+
+def test_generate_with_a_transformers_model(tmp_path: Path) -> None:
+    save_llama(tmp_path / "tiny")
+    plain = ["--set", "generate.exemplars=0", "--set", "generate.max_tokens=8"]
+    found = json.loads(bench(tmp_path, "generate", "--json", "--quiet", "--llm", "hf:tiny", *plain))
+    assert found["model"]["backend"] == "transformers"
+    assert found["ceiling"] is None
+    assert found["engine_to_ceiling"] is None
+    assert found["same"] == found["compared"] == 2
+    assert found["naive"]["useful_tokens"] > 0
+    assert found["engine_to_naive"] > 0
