@@ -45,7 +45,7 @@ class GenerateConfig(Record):
     contradiction: str = Field("contradiction", description="prompt id of the hard negative")
     exemplars: int = Field(2, ge=0, description="examples shown in a prompt")
     exemplar_sets: int = Field(
-        16, ge=1, description="draws of examples; sentence, seed and attempt pick one, so that none floods the corpus"
+        8, ge=1, description="draws of examples; sentence, seed and attempt pick one, so that none floods the corpus"
     )
     max_tokens: int = Field(64, ge=1, description="longest sentence to write, in tokens")
     temperature: float = Field(0.0, ge=0, description="0 is greedy")

@@ -283,7 +283,8 @@ def test_a_filter_that_is_off_can_be_switched_on_again(tmp_path):
             "curation copy exemplar-leak repetition refusal language mine length duplicate",
         ),
         (
-            "{duplicate: {}, curation: {}, language: {}, refusal: {}, repetition: {}, exemplar-leak: {}, copy: {}, length: {}}",
+            "{duplicate: {}, curation: {}, language: {}, refusal: {}, repetition: {}, exemplar-leak: {}, copy: {}, "
+            "length: {}}",
             "duplicate curation language refusal repetition exemplar-leak copy length",
         ),
     ],

@@ -6,6 +6,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
+from itertools import count, islice
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -29,6 +30,7 @@ from multicsr.schemas import (
 )
 from multicsr.templates import Exemplar, Prompt, PromptLibrary
 
+WINDOW = 2048  # anchors that are put in order at a time
 AGAIN = (0.7, 0.9)
 """Temperature and top_p of an attempt that would else repeat an earlier one."""
 Answer = Candidate | Failure
@@ -112,28 +114,36 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
         **kwargs: Any,
     ) -> Generator[tuple[int, Answer], None, None]:
         """(position, answer) of every input, as they finish; any number of inputs, read as the model can serve them."""
-        asked: dict[int, Anchor] = {}
+        asked: dict[int, tuple[int, Anchor]] = {}
         written: dict[int, Completion | RequestFailure] = {}
         with closing(self._write(self._requests(inputs, asked))) as answers:
             for answer in answers:
-                other = written.pop(answer.index ^ 1, None)  # requests 2n and 2n + 1 belong to input n
+                other = written.pop(answer.index ^ 1, None)  # requests 2n and 2n + 1 belong together
                 if other is None:
                     written[answer.index] = answer
                     continue
                 positive, negative = sorted((answer, other), key=lambda one: one.index)
-                position = answer.index // 2
-                yield position, self._candidate(asked.pop(position), positive, negative)
+                position, anchor = asked.pop(answer.index // 2)
+                yield position, self._candidate(anchor, positive, negative)
 
-    def _requests(self, inputs: Iterable[Anchor | str], asked: dict[int, Anchor]) -> Iterator[ContrastRequest]:
-        for position, item in enumerate(inputs):
-            anchor = Anchor(text=item) if isinstance(item, str) else item
-            asked[position] = anchor
-            yield from self.requests(anchor)
+    def _requests(
+        self, inputs: Iterable[Anchor | str], asked: dict[int, tuple[int, Anchor]]
+    ) -> Iterator[ContrastRequest]:
+        """The requests of all inputs; those that begin alike follow each other, since engines share what is alike."""
+        anchors = enumerate(Anchor(text=item) if isinstance(item, str) else item for item in inputs)
+        number = count()
+        while window := list(islice(anchors, WINDOW)):
+            for item in sorted(window, key=lambda item: (self._number(item[1]), item[1].text)):
+                asked[next(number)] = item
+                yield from self.requests(item[1])
 
     def draw(self, anchor: Anchor) -> Draw:
         """The examples that this anchor's two prompts show at its attempt."""
+        return self._draws[self._number(anchor)]
+
+    def _number(self, anchor: Anchor) -> int:
         first = int(content_hash("draw", self.seed, anchor.text)[:8], 16)
-        return self._draws[(first + anchor.attempt) % len(self._draws)]
+        return (first + anchor.attempt) % len(self._draws)
 
     @cached_property
     def _draws(self) -> tuple[Draw, ...]:
@@ -142,13 +152,13 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
         Each shuffled pool is dealt out whole, so that every example is shown about equally often, and an attempt sees
         none of the examples of the one before, unless it begins another deal.
         """
-        count, sets = self.config.exemplars, self.config.exemplar_sets
+        shown, sets = self.config.exemplars, self.config.exemplar_sets
         draws: dict[str, Draw] = {}
         for shuffle in range(sets):
             seed = int(content_hash("exemplars", self.seed, shuffle)[:8], 16)
             positive, negative = (prompt.draw(len(prompt.exemplars), seed) for prompt in (self.positive, self.negative))
-            for at in range(0, min(len(positive), len(negative)) - count + 1, max(count, 1)):
-                draw = positive[at : at + count], negative[at : at + count]
+            for at in range(0, min(len(positive), len(negative)) - shown + 1, max(shown, 1)):
+                draw = positive[at : at + shown], negative[at : at + shown]
                 draws.setdefault(str(draw), draw)
             if len(draws) >= sets:
                 break

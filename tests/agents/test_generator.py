@@ -154,9 +154,12 @@ def test_a_row_that_the_model_cannot_serve_fails_alone() -> None:
 def test_a_row_is_sampled_by_its_own_seed() -> None:
     model = FakeModel(relation)
     agent(model).batch(["A", "B", "A"])
-    seeds = [request.seed for request in model.asked]
-    assert seeds[:2] == seeds[4:]
-    assert len(set(seeds)) == 4
+    seeds: dict[str, list[int]] = {}
+    for request in model.asked:
+        seeds.setdefault(request.prompt, []).append(request.seed)
+    assert sorted(len(its) for its in seeds.values()) == [1, 1, 2, 2]
+    assert all(len(set(its)) == 1 for its in seeds.values()), "the same sentence, the same seed"
+    assert len({its[0] for its in seeds.values()}) == 4
     assert agent(model).recipe_hash != agent(model, seed=1).recipe_hash
 
 

@@ -79,7 +79,7 @@ def rewritten(engine: Engine, *stop: str, max_tokens: int = 64) -> Completion:
         (["日"], " in caf\u00e9s, "),
         (["\n", "c"], " in "),
         (["caf\u00e9s, 日", "caf\u00e9s"], " in "),
-        (["af", "c"], " in "),
+        (["n", " i"], ""),  # both end in the same token
         (["n c"], " i"),
         ([" in"], ""),
         ([" "], ""),
@@ -148,6 +148,20 @@ def test_where_most_are_long_the_short_ones_go_with_them(ggufs: dict[str, Path])
     right = dict(zip(kinds, alone(ggufs["llama"], kinds), strict=True))
     with opened(ggufs["llama"], sequences=16) as engine:
         assert renumbered(engine.complete(requests)) == [right[request] for request in requests]
+
+
+@pytest.mark.parametrize("full", [CELLS_MULTIPLE - 13, CELLS_MULTIPLE - 3])
+def test_a_sequence_that_is_nearly_full_is_decoded_beside_an_empty_one(
+    full: int, ggufs: dict[str, Path], engine: Engine
+) -> None:
+    requests = [words(full), words(100), GenerateRequest(prompt="B" * 60, sampling=Sampling(max_tokens=2))]
+    assert len(list(engine.complete([words(full - 3)]))) == 1, "of which the first one lacks three"
+    assert renumbered(engine.complete(requests)) == alone(ggufs["llama"], requests)
+    lines = [
+        ScoreRequest(prompt="A" * (full - 3), continuations=("BB",)),
+        ScoreRequest(prompt="B" * 9, continuations=("A" * 90,)),
+    ]
+    assert renumbered(engine.score(lines)) == alone(ggufs["llama"], lines)
 
 
 def test_a_small_budget_means_few_sequences_and_the_same_answers(ggufs: dict[str, Path], engine: Engine) -> None:
