@@ -134,16 +134,18 @@ class Model:
         return int(2 * layers * width * element_bytes)
 
     def tokenize(self, prompt: PromptText) -> list[int]:
-        """Token ids of a prompt, with BOS where the model wants one.
+        """Token ids of a prompt, with BOS where the model wants one; in a conversation the template decides about it.
 
         Special tokens in a text, or in what a message says, are plain text.
 
         Raises:
             ModelError: the model has no chat template for a conversation, or it cannot be used.
         """
-        ids = self.tokenize_text(prompt) if isinstance(prompt, str) else self._conversation(prompt)
+        if not isinstance(prompt, str):
+            return self._conversation(prompt)
+        ids = self.tokenize_text(prompt)
         first = int(lc.llama_vocab_bos(self.vocab))
-        if lc.llama_vocab_get_add_bos(self.vocab) and first >= 0 and ids[:1] != [first]:
+        if lc.llama_vocab_get_add_bos(self.vocab) and first >= 0:
             ids.insert(0, first)
         return ids
 
