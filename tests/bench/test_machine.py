@@ -36,5 +36,5 @@ def test_the_peak_is_remembered_of_this_process_and_of_those_it_started() -> Non
         own, *others = peak_bytes()
         child.communicate(b"\n")
     assert own >= before[0] > MEGABYTE
-    assert BIG < max(others) < BIG + 60 * MEGABYTE
+    assert any(BIG < other < BIG + 60 * MEGABYTE for other in others)
     assert len(peak_bytes()) == len(before)
