@@ -13,6 +13,7 @@ from multicsr.backends.llamacpp.sampling import Logits
 PIECE = 48  # tokens of a sequence in one decode; from 64 on llama.cpp's attention takes a path that rounds otherwise
 WORTH_COPYING = 4  # a copy of a sequence takes about as long as decoding a token or two
 WORTH_LEADING = 16
+WORTH_A_DECODE = 4  # rows of padding that take as long as another decode call
 
 
 class Slots:
@@ -128,15 +129,18 @@ class Slots:
             rest = {seq: tokens for seq, tokens in rest.items() if len(tokens)}
 
     def _blocks(self, lengths: Mapping[int, int]) -> Iterator[list[int]]:
-        """Consecutive sequences that are computed together, not more than fit into one decode."""
+        """Consecutive sequences that are computed together, about equally long and not more than fit into a decode."""
         block: list[int] = []
         widest = 0
         for seq, length in lengths.items():
-            widest = max(widest, min(length, PIECE))
-            if block and (seq != block[-1] + 1 or widest * (len(block) + 1) > MAX_ROWS):
+            own = min(length, PIECE)
+            rows = max(widest, own) * (len(block) + 1)
+            filling = rows - (widest * len(block) + own)
+            if block and (seq != block[-1] + 1 or rows > MAX_ROWS or filling > WORTH_A_DECODE):
                 yield block
-                block, widest = [], min(length, PIECE)
+                block, widest = [], 0
             block.append(seq)
+            widest = max(widest, own)
         if block:
             yield block
 
