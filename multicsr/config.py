@@ -85,16 +85,41 @@ class TrainConfig(Record):
 
     encoder: str = Field(BUNDLED, description="`bundled`, a Hub id or a local folder")
     teacher: str | None = Field(None, description="the frozen teacher of the similarity mask; by default the encoder")
-    phi: float = Field(0.95, ge=-1, le=1, description="φ: in-batch negatives the teacher finds more similar are masked")
+    mask: Literal["absolute", "relative", "margin"] = Field(
+        "absolute",
+        description="an in-batch negative is masked where the teacher's cosine to the anchor exceeds φ (absolute), "
+        "(1 − mask_margin) × its cosine of anchor and positive (relative), or that cosine − mask_margin (margin)",
+    )
+    phi: float = Field(0.95, ge=-1, le=1, description="φ of an absolute mask; 1 masks nothing")
+    mask_margin: float = Field(0.0, ge=0, le=1, description="of a relative or margin mask; 0 is that of GIST")
     temperature: float = Field(0.05, gt=0, description="τ of the loss")
+    hard_negative_weight: float = Field(1.0, gt=0, description="of an anchor's own hard negative in the denominator")
+    graded_weight: float = Field(
+        0.0, ge=0, description="of a ranking loss on the judge's similarities, added to the contrastive one"
+    )
     batch_size: int = Field(64, ge=2, description="triplets in a batch")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="triplets whose activations are held at a time (gradient caching: the same gradients, about a "
+        "third more work); by default all of a batch, and halves of it when memory runs out",
+    )
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="of the encoder's products: auto is bf16 on a GPU that has it, else float32"
+    )
+    compile: bool = Field(False, description="compile the encoder (torch.compile): slow first steps, faster later ones")
     epochs: int = Field(1, ge=1)
     learning_rate: float = Field(2e-5, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps with a rising learning rate")
     max_grad_norm: float = Field(1.0, gt=0)
     max_tokens: int = Field(64, ge=4, description="a longer sentence is truncated")
-    pooling: Literal["auto", "mean", "cls"] = Field("auto", description="for an encoder that does not bring its own")
+    pooling: Literal["auto", "mean", "cls", "last"] = Field(
+        "auto", description="for an encoder that does not bring its own; auto is mean"
+    )
+    head: Literal["none", "mlp"] = Field(
+        "none", description="mlp: a dense layer with tanh on the sentence vector, in training only, as SimCSE has it"
+    )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one model is trained per seed; the first is saved")
     checkpoint_steps: int = Field(200, ge=1)
     evaluate_steps: int = Field(25, ge=1, description="steps between looks at the development set")

@@ -113,7 +113,7 @@ def test_every_problem_of_every_source_is_reported_at_once_with_key_value_and_or
         "llamacpp.memory_mb = 1 (command line): input should be greater than or equal to 64",
         "judge.chunk = 0 (command line): input should be greater than or equal to 1",
         "train.phi = 'high' (command line): input should be a valid number, unable to parse string as a number",
-        f"train.pooling = 'max' ({path}): input should be 'auto', 'mean' or 'cls'",
+        f"train.pooling = 'max' ({path}): input should be 'auto', 'mean', 'cls' or 'last'",
         f"train.seeds.2 = 'x' ({path}): input should be a valid integer, unable to parse string as an integer",
     ]
 
