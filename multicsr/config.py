@@ -83,7 +83,9 @@ class JudgeConfig(Record):
 class TrainConfig(Record):
     """Stage 3: contrastive training of the sentence encoder."""
 
-    encoder: str = Field(BUNDLED, description="`bundled`, a Hub id or a local folder")
+    encoder: str = Field(
+        BUNDLED, description="`bundled`, a Hub id, a local folder or a GGUF file: an encoder, or a language model"
+    )
     teacher: str | None = Field(None, description="the frozen teacher of the similarity mask; by default the encoder")
     mask: Literal["absolute", "relative", "margin"] = Field(
         "absolute",
@@ -115,7 +117,7 @@ class TrainConfig(Record):
     max_grad_norm: float = Field(1.0, gt=0)
     max_tokens: int = Field(64, ge=4, description="a longer sentence is truncated")
     pooling: Literal["auto", "mean", "cls", "last"] = Field(
-        "auto", description="for an encoder that does not bring its own; auto is mean"
+        "auto", description="for an encoder that does not bring its own; auto is mean, last the last token"
     )
     head: Literal["none", "mlp"] = Field(
         "none", description="mlp: a dense layer with tanh on the sentence vector, in training only, as SimCSE has it"
@@ -140,6 +142,12 @@ class EvaluateConfig(Record):
     """What the encoder is measured on, before and after training."""
 
     sts_dir: str | None = Field(None, description="folder of TSV files with sentence1, sentence2, score")
+    hub_sets: tuple[str, ...] = Field(
+        (), description="Hub data sets with such columns: [mteb/stsbenchmark-sts, NAME:SPLIT]; needs multicsr[mteb]"
+    )
+    mteb_tasks: tuple[str, ...] = Field(
+        (), description="tasks of MTEB, by their main score: [STS12, SICK-R]; needs multicsr[mteb] and the Hub"
+    )
 
 
 DEFAULT_FILTERS: dict[str, dict[str, Any] | None] = {

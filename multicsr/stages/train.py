@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from multicsr.errors import StageError
 from multicsr.evaluation.sts import StsPair, find_sts, read_sts
+from multicsr.reading import StoredRun
 from multicsr.report.card import model_card
 from multicsr.schemas import content_hash
 from multicsr.workspace import MODEL, Workspace
@@ -17,15 +18,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEV_FILE = "stsb-dev"
+# In the order of `Store.accepted`.
+SIMILARITIES = """
+SELECT iif(d.swapped, r.b, r.a), iif(d.swapped, r.a, r.b)
+FROM decisions d LEFT JOIN scores r ON r.candidate = d.candidate AND r.recipe = ?
+WHERE d.status = 'accepted' ORDER BY d.sentence_id
+"""
+
+Triplets = list[tuple[str, str, str]]
+Similarities = list[tuple[float | None, float | None]]
 
 
-def model_folder(work: Workspace, seed: int) -> Path:
+def model_folder(work: Workspace | StoredRun, seed: int) -> Path:
     """Where the encoder of a seed is saved: the first seed's is the run's model."""
     first = work.config.train.seeds[0]
     return work.folder / MODEL if seed == first else work.folder / "seeds" / str(seed)
 
 
-def dev_file(work: Workspace) -> Path | None:
+def dev_file(work: Workspace | StoredRun) -> Path | None:
     """The development set: `train.dev`, or stsb-dev.tsv of the evaluation folder, or none."""
     if work.config.train.dev is not None:
         return Path(work.config.train.dev)
@@ -44,7 +54,9 @@ def train_encoders(work: Workspace) -> None:
     triplets = list(work.store.accepted())
     dev_path = dev_file(work)
     dev = read_sts(dev_path) if dev_path else None
-    inputs = content_hash(config.model_dump(mode="json", exclude={"device", "checkpoint_steps"}), triplets, dev)
+    similarities = _similarities(work)
+    settings = config.model_dump(mode="json", exclude={"device", "checkpoint_steps"})
+    inputs = content_hash(settings, triplets, dev, similarities)
     done = work.store.stage("train")
     if done and done.inputs == inputs and all(model_folder(work, seed).is_dir() for seed in config.seeds):
         return
@@ -61,33 +73,53 @@ def train_encoders(work: Workspace) -> None:
         work.store.set_meta("training", inputs)
     begun = time.monotonic()
     teacher = _teacher(work, triplets)
-    best = {seed: _train_seed(work, seed, triplets, dev, teacher) for seed in config.seeds}
+    best = {seed: _train_seed(work, seed, triplets, dev, teacher, similarities) for seed in config.seeds}
     summary = {"triplets": len(triplets), "dev": str(dev_path) if dev_path else None, "best": best}
     work.store.finish_stage("train", inputs, time.monotonic() - begun, summary)
 
 
-def _teacher(work: Workspace, triplets: list[tuple[str, str, str]]) -> Tensor | None:
-    """The frozen teacher's embeddings of every sentence, once for all seeds; None where φ = 1 masks nothing."""
+def _similarities(work: Workspace) -> Similarities:
+    """The judge's of anchor and positive, and of anchor and hard negative, where training asks for them."""
+    if not work.config.train.graded_weight:
+        return []
+    return [(row[0], row[1]) for row in work.store.query(SIMILARITIES, (work.store.get_meta("judge") or "",))]
+
+
+def _teacher(work: Workspace, triplets: Triplets) -> Tensor | None:
+    """The frozen teacher's embeddings of every sentence, once for all seeds; None where the mask asks for none."""
     from multicsr.train.data import tabulate
+    from multicsr.train.loop import needs_teacher
     from multicsr.train.teacher import teacher_embeddings
 
     config = work.config.train
-    return teacher_embeddings(tabulate(triplets), config=config) if config.phi < 1 else None
+    if not needs_teacher(config):
+        return None
+    table = tabulate(triplets)
+    with work.reporter.task("teacher", len(table.texts)) as task:
+        seen = 0
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal seen
+            task.advance(done - seen)
+            seen = done
+
+        return teacher_embeddings(table, config=config, on_progress=on_progress, on_note=work.reporter.warn)
 
 
 def _train_seed(
     work: Workspace,
     seed: int,
-    triplets: list[tuple[str, str, str]],
+    triplets: Triplets,
     dev: list[StsPair] | None,
     teacher: Tensor | None,
+    similarities: Similarities,
 ) -> dict[str, Any]:
-    from multicsr.train.data import epoch_batches
+    from multicsr.train.data import Batches, score_table
     from multicsr.train.loop import StepMetrics, train
     from multicsr.train.save import save_model
 
     config = work.config.train
-    total = config.epochs * len(epoch_batches(len(triplets), config.batch_size, seed=seed, epoch=0))
+    total = len(Batches(len(triplets), config.batch_size, epochs=config.epochs, seed=seed))
     checkpoints = work.folder / "checkpoints" / str(seed)
     with work.reporter.task(f"train, seed {seed}", total) as task:
         seen = 0
@@ -105,13 +137,21 @@ def _train_seed(
             folder=checkpoints,
             dev=dev,
             teacher=teacher,
+            scores=score_table(similarities) if similarities else None,
             on_step=on_step,
             should_stop=work.should_stop,
+            on_note=work.reporter.warn,
         )
     if result is None:
         work.stop_if_asked()
         raise StageError("the training ended early")
     save_model(result.model, model_folder(work, seed), model_card(work.config, seed=seed, triplets=len(triplets)))
     shutil.rmtree(checkpoints, ignore_errors=True)
-    looks = [{"step": look.step, "spearman": look.spearman} for look in result.dev]
-    return {"steps": result.steps, "best_step": result.best_step, "best_dev": result.best_dev, "dev": looks}
+    return {
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "best_dev": result.best_dev,
+        "dev": [look.model_dump() for look in result.dev],
+        "setbacks": [setback.model_dump() for setback in result.setbacks],
+        "micro_batch": result.micro_batch,
+    }

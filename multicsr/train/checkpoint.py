@@ -1,23 +1,23 @@
-"""The state of a training on disk: safetensors files with a JSON record in their header, each replaced atomically."""
+"""The state of a training on disk: where it stands, and its best weights."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from multicsr.errors import StageError
 from multicsr.schemas import Record
+from multicsr.train.tensorfile import DamagedError, read_record, read_tensors, write_tensors
 
-RECORD = "record"
+NamedTensors = Iterable[tuple[str, Tensor]]
 
 
 class DevScore(Record):
@@ -27,18 +27,71 @@ class DevScore(Record):
     spearman: float
 
 
+class Setback(Record):
+    """A loss or gradient that was not finite, and what was done about it.
+
+    Attributes:
+        step: at which it appeared.
+        back_to: the step of the checkpoint that the training went on from, with half the learning rate.
+        reason: what was not finite.
+    """
+
+    step: int
+    back_to: int
+    reason: str
+
+
 class Progress(Record):
-    """Where a training stands.
+    """Where a training stands, and all that decides how it goes on.
 
     Attributes:
         digest: hash of everything that the training depends on.
         step: steps done.
-        dev: every look at the development set so far.
+        dev: every look at the development set so far, in the order in which they were made. A step that was taken
+            again after a setback may stand here twice.
+        setbacks: so far; each halves the learning rate from then on.
+        micro_batch: triplets whose activations are held at a time, where memory allowed no more; None is the setting.
     """
 
     digest: str
     step: int = 0
     dev: tuple[DevScore, ...] = ()
+    setbacks: tuple[Setback, ...] = ()
+    micro_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What training changes: the weights, those of the training-only head, and the optimizer's moments."""
+
+    model: SentenceTransformer
+    head: nn.Module | None
+    optimizer: Optimizer
+
+    def tensors(self) -> dict[str, Tensor]:
+        moments = self.optimizer.state_dict()["state"].items()
+        return dict(self._weights()) | {
+            f"optimizer.{index}.{key}": tensor for index, state in moments for key, tensor in state.items()
+        }
+
+    @torch.no_grad()
+    def load(self, tensors: NamedTensors) -> None:
+        """Takes over what `tensors` gave before; a name that is not there stays as it is, but for the moments."""
+        weights = dict(self._weights())
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors:
+            if name in weights:
+                weights[name].copy_(tensor)
+            elif name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                moments.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        yield from _named("model", self.model)
+        if self.head is not None:
+            yield from _named("head", self.head)
 
 
 class Checkpoints:
@@ -54,8 +107,8 @@ class Checkpoints:
         self.best_file = folder / "best.safetensors"
         self.digest = digest
 
-    def resume(self, model: SentenceTransformer, optimizer: Optimizer) -> Progress:
-        """Puts weights and optimizer back to the last checkpoint; without one, progress starts at step 0.
+    def progress(self) -> Progress | None:
+        """Where the last checkpoint stands; None if there is none, and then no best weights are left either.
 
         Raises:
             StageError: if a file is damaged.
@@ -63,76 +116,66 @@ class Checkpoints:
         latest = self._read(self.latest_file)
         if latest is None or (latest.dev and self.best() is None):
             self.best_file.unlink(missing_ok=True)
-            return Progress(digest=self.digest)
-        _restore(self.latest_file, model, optimizer)
+            return None
         return latest
 
-    def write(self, progress: Progress, model: SentenceTransformer, optimizer: Optimizer) -> None:
-        """Replaces the last checkpoint; a crash leaves the former one or this one."""
-        _write(self.latest_file, progress, model, optimizer)
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The last checkpoint's tensors, on the CPU, one at a time.
+
+        Raises:
+            StageError: after the last one, if they are not what was written.
+        """
+        return _tensors(self.latest_file)
+
+    def write(self, progress: Progress, state: TrainingState) -> None:
+        """Replaces the last checkpoint; a crash or a full disk leaves the former one or this one.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        write_tensors(self.latest_file, progress, state.tensors())
 
     def offer(self, score: DevScore, model: SentenceTransformer) -> None:
-        """Keeps the model's weights if no earlier step has as high a score."""
+        """Keeps the model's weights if no earlier look gave as high a score."""
         best = self.best()
         if best is None or score.spearman > best.spearman:
-            _write(self.best_file, Progress(digest=self.digest, step=score.step, dev=(score,)), model, None)
+            record = Progress(digest=self.digest, step=score.step, dev=(score,))
+            write_tensors(self.best_file, record, dict(_named("model", model)))
 
     def best(self) -> DevScore | None:
         """The score of the kept weights: the file says it itself, so that the two can never disagree."""
         record = self._read(self.best_file)
         return record.dev[0] if record is not None and record.dev else None
 
+    @torch.no_grad()
     def restore_best(self, model: SentenceTransformer) -> None:
         """Puts the kept weights into the model."""
-        _restore(self.best_file, model, None)
+        weights = dict(_named("model", model))
+        for name, tensor in _tensors(self.best_file):
+            weights[name].copy_(tensor)
 
     def _read(self, path: Path) -> Progress | None:
         if not path.is_file():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                record = Progress.model_validate_json((file.metadata() or {}).get(RECORD, ""))
-        except (SafetensorError, ValueError) as error:
-            raise StageError(f"{path}: not a checkpoint; delete it to train from the start ({error})") from None
+            record = read_record(path, Progress)
+        except DamagedError as error:
+            raise _damaged(path, error) from None
         return record if record.digest == self.digest else None
 
 
-def sync(path: Path) -> None:
-    """Returns when a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield from read_tensors(path)
+    except DamagedError as error:
+        raise _damaged(path, error) from None
 
 
-def _write(path: Path, record: Progress, model: SentenceTransformer, optimizer: Optimizer | None) -> None:
-    tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in _tensors(model)}
-    if optimizer is not None:
-        for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": tensor.contiguous() for key, tensor in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    save_file(tensors, partial, metadata={RECORD: record.model_dump_json()})
-    sync(partial)
-    partial.replace(path)
-    sync(path.parent)
+def _damaged(path: Path, why: object) -> StageError:
+    return StageError(f"{path}: not a checkpoint, or a damaged one; delete it to train from the start ({why})")
 
 
-def _restore(path: Path, model: SentenceTransformer, optimizer: Optimizer | None) -> None:
-    with safe_open(path, framework="pt") as file, torch.no_grad():
-        for name, tensor in _tensors(model):
-            tensor.copy_(file.get_tensor(f"model.{name}"))
-        if optimizer is None:
-            return
-        state: dict[int, dict[str, Tensor]] = {}
-        for key in file.keys():  # noqa: SIM118 (the file is no mapping)
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = file.get_tensor(key)
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-
-
-def _tensors(model: SentenceTransformer) -> Iterator[tuple[str, Tensor]]:
+def _named(kind: Literal["model", "head"], module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     # Tied weights come once here, where `state_dict` has them under each of their names.
-    return chain(model.named_parameters(), model.named_buffers())
+    for name, tensor in chain(module.named_parameters(), module.named_buffers()):
+        yield f"{kind}.{name}", tensor

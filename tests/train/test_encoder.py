@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertModel
+from transformers import BertModel, PreTrainedTokenizerFast
 
 from multicsr.errors import ModelError
 from multicsr.train import encoder
@@ -23,23 +24,38 @@ def copied_bert(tiny_bert: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_bert, tmp_path / "copy"))
 
 
-@pytest.mark.parametrize("pooling", ["auto", "mean", "cls"])
+@pytest.mark.parametrize("pooling", ["auto", "mean", "cls", "last"])
 def test_a_plain_encoder_gets_the_pooling_asked_for(tiny_bert: Path, pooling: str) -> None:
     model = load_encoder(str(tiny_bert), pooling=pooling, device="cpu")
     with quiet():
         plain = BertModel.from_pretrained(tiny_bert).eval()
     for text, vector in zip(TEXTS, model.encode(TEXTS), strict=True):
         hidden = plain(**model.tokenizer(text, return_tensors="pt")).last_hidden_state[0].detach()
-        expected = hidden[0] if pooling == "cls" else hidden.mean(dim=0)
+        expected = {"cls": hidden[0], "last": hidden[-1]}.get(pooling, hidden.mean(dim=0))
         assert np.allclose(vector, expected, atol=1e-5)
 
 
-def test_a_saved_encoder_keeps_its_own_pooling(tiny_bert: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("pooling", "mode"), [("cls", "cls"), ("mean", "mean"), ("last", "lasttoken")])
+def test_a_saved_encoder_keeps_its_own_pooling(tiny_bert: Path, tmp_path: Path, pooling: str, mode: str) -> None:
+    save_model(load_encoder(str(tiny_bert), pooling=pooling, device="cpu"), tmp_path / "saved", "")
+    assert load_encoder(str(tmp_path / "saved"), device="cpu")[1].pooling_mode == mode
+    assert load_encoder(str(tmp_path / "saved"), pooling=pooling, device="cpu")[1].pooling_mode == mode
+
+
+def test_a_pooling_other_than_its_own_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
     save_model(load_encoder(str(tiny_bert), pooling="cls", device="cpu"), tmp_path / "cls", "")
-    assert load_encoder(str(tmp_path / "cls"), device="cpu")[1].pooling_mode == "cls"
-    assert load_encoder(str(tmp_path / "cls"), pooling="cls", device="cpu")[1].pooling_mode == "cls"
-    with pytest.raises(ModelError, match=r"train\.pooling = 'mean'.*brings its own.*auto"):
-        load_encoder(str(tmp_path / "cls"), pooling="mean", device="cpu")
+    for key, named in (("train.teacher", "train.pooling"), ("judge.options.model", "judge.options.pooling")):
+        with pytest.raises(ModelError, match=rf"^{re.escape(named)} = 'mean': .* brings its own.*auto"):
+            load_encoder(str(tmp_path / "cls"), pooling="mean", device="cpu", key=key)
+
+
+def test_a_tokenizer_with_nothing_to_pad_with_is_refused(copied_bert: Path) -> None:
+    backend = load_encoder(str(copied_bert), device="cpu").tokenizer.backend_tokenizer
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        (copied_bert / name).unlink(missing_ok=True)
+    PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(copied_bert)
+    with pytest.raises(ModelError, match=r"^train\.encoder = '.*': its tokenizer has no special token to pad with"):
+        load_encoder(str(copied_bert), device="cpu")
 
 
 @pytest.mark.parametrize(("max_tokens", "length"), [(8, 8), (64, 32)])
@@ -95,19 +111,20 @@ def test_a_damaged_or_empty_folder_is_named(copied_bert: Path, tmp_path: Path) -
     weights.write_bytes(weights.read_bytes()[:200])
     (tmp_path / "empty").mkdir()
     for folder in (copied_bert, tmp_path / "empty"):
-        with pytest.raises(ModelError, match=f"{folder}: not an encoder"):
+        with pytest.raises(ModelError, match=rf"^train\.encoder = '{folder}': not an encoder"):
             load_encoder(str(folder), device="cpu")
 
 
 def test_a_missing_folder_is_named() -> None:
-    with pytest.raises(ModelError, match=r"'\./no/such/folder' is no folder here"):
-        load_encoder("./no/such/folder", device="cpu")
+    for key in ("train.encoder", "train.teacher"):
+        with pytest.raises(ModelError, match=rf"^{re.escape(key)} = '\./no/such/folder': no folder here"):
+            load_encoder("./no/such/folder", device="cpu", key=key)
 
 
 def test_a_name_that_is_neither_here_nor_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
-        ModelError, match="'nobody/nothing' is no folder here and not cached, and the Hub does not answer"
+        ModelError, match=r"^train\.encoder = 'nobody/nothing': no folder here and not cached, and the Hub does not"
     ):
         load_encoder("nobody/nothing", device="cpu")
 
@@ -116,8 +133,10 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_device("cpu") == torch.device("cpu")
     assert resolve_device("auto").type in ("cpu", "cuda", "mps")
     for name in ("quantum", "cuda:99"):
-        with pytest.raises(ModelError, match=rf"train\.device = '{name}'"):
+        with pytest.raises(ModelError, match=rf"^train\.device = '{name}'"):
             resolve_device(name)
+        with pytest.raises(ModelError, match=rf"^judge\.options\.device = '{name}'"):
+            load_encoder("bundled", device=name, key="judge.options.model")
 
 
 def test_embed_keeps_the_order_and_tells_its_progress(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:

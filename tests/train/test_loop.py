@@ -1,38 +1,21 @@
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from multicsr.config import TrainConfig
 from multicsr.errors import StageError
 from multicsr.train import loop
-from multicsr.train.data import tabulate
+from multicsr.train.data import score_table, tabulate
 from multicsr.train.encoder import load_encoder
 from multicsr.train.loop import StepMetrics, TrainResult, train
 from multicsr.train.teacher import teacher_embeddings
 
 Triplets = list[tuple[str, str, str]]
 Dev = list[tuple[str, str, float]]
-
-
-@pytest.fixture(scope="session")
-def few(toy_triplets: Triplets) -> Triplets:
-    """72 triplets: with batches of 16 five steps an epoch, the last of 8 rows, ten in two epochs."""
-    return toy_triplets[::4]
-
-
-@pytest.fixture(scope="session")
-def dev(toy_triplets: Triplets) -> Dev:
-    """The untrained encoder gets these nearly all wrong: in its eyes a contradiction is closer than a rewording."""
-    rest = toy_triplets[1::8]
-    return [(anchor, positive, 5.0) for anchor, positive, _ in rest] + [(a, n, 1.0) for a, _, n in rest]
 
 
 def weights(result: TrainResult | None) -> dict[str, bytes]:
@@ -75,123 +58,6 @@ def test_phi_decides_how_much_is_masked(few: Triplets, tiny_config: TrainConfig,
     assert rates[-1.0] == 1.0
     assert rates[1.0] == 0.0
     assert 0.0 < rates[0.95] < 1.0
-
-
-@pytest.fixture(scope="module")
-def whole_run(
-    few: Triplets, dev: Dev, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[TrainConfig, bool], dict[str, bytes]]:
-    """Weights of an uninterrupted training, by whether it has a development set."""
-    cache: dict[bool, dict[str, bytes]] = {}
-
-    def run(config: TrainConfig, with_dev: bool) -> dict[str, bytes]:
-        if with_dev not in cache:
-            folder = tmp_path_factory.mktemp("whole")
-            cache[with_dev] = weights(train(few, config=config, seed=3, folder=folder, dev=dev if with_dev else None))
-        return cache[with_dev]
-
-    return run
-
-
-@pytest.mark.parametrize("with_dev", [False, True], ids=["last", "best"])
-@pytest.mark.parametrize("stop", [0, 1, 4, 5, 7, 9])
-def test_a_stopped_training_resumes_bit_identically(
-    few: Triplets,
-    dev: Dev,
-    tiny_config: TrainConfig,
-    tmp_path: Path,
-    whole_run: Callable[[TrainConfig, bool], dict[str, bytes]],
-    stop: int,
-    with_dev: bool,
-) -> None:
-    looks = dev if with_dev else None
-    stopped = train(few, config=tiny_config, seed=3, folder=tmp_path, dev=looks, should_stop=StopAfter(stop))
-    assert stopped is None
-    steps: list[StepMetrics] = []
-    resumed = train(few, config=tiny_config, seed=3, folder=tmp_path, dev=looks, on_step=steps.append)
-    assert [metrics.step for metrics in steps] == list(range(stop + 1, 11))
-    assert weights(resumed) == whole_run(tiny_config, with_dev)
-    if with_dev:
-        assert resumed is not None
-        assert [score.step for score in resumed.dev] == [0, 4, 8, 10]
-
-
-def test_a_killed_training_resumes_from_its_last_checkpoint(
-    few: Triplets,
-    dev: Dev,
-    tiny_config: TrainConfig,
-    tmp_path: Path,
-    whole_run: Callable[[TrainConfig, bool], dict[str, bytes]],
-) -> None:
-    """Killed in step 8, after a look that has already replaced the best weights; the last checkpoint is of step 6."""
-
-    def power_cut(metrics: StepMetrics) -> None:
-        if metrics.step == 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(few, config=tiny_config, seed=3, folder=tmp_path, dev=dev, on_step=power_cut)
-    (tmp_path / "checkpoint.safetensors.partial").write_bytes(b"half a checkpoint")
-    steps: list[StepMetrics] = []
-    resumed = train(few, config=tiny_config, seed=3, folder=tmp_path, dev=dev, on_step=steps.append)
-    assert steps[0].step == 7
-    assert weights(resumed) == whole_run(tiny_config, True)
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.safetensors", "best.safetensors"}
-
-
-def test_a_training_killed_before_its_first_checkpoint_starts_anew(
-    few: Triplets, dev: Dev, tiny_config: TrainConfig, tmp_path: Path
-) -> None:
-    config = tiny_config.model_copy(update={"checkpoint_steps": 100})
-
-    def power_cut(metrics: StepMetrics) -> None:
-        if metrics.step == 9:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(few, config=config, seed=3, folder=tmp_path, dev=dev, on_step=power_cut)
-    assert best_step(tmp_path) == 8
-    assert train(few, config=config, seed=3, folder=tmp_path, dev=dev, should_stop=StopAfter(0)) is None
-    assert best_step(tmp_path) == 0
-
-
-def best_step(folder: Path) -> int:
-    with safe_open(folder / "best.safetensors", framework="pt") as file:
-        step: int = json.loads(file.metadata()["record"])["step"]
-    return step
-
-
-def test_a_checkpoint_that_fails_to_write_leaves_the_one_before(
-    few: Triplets,
-    tiny_config: TrainConfig,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    whole_run: Callable[[TrainConfig, bool], dict[str, bytes]],
-) -> None:
-    assert train(few, config=tiny_config, seed=3, folder=tmp_path, should_stop=StopAfter(3)) is None
-
-    def full_disk(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(os, "fsync", full_disk)
-        with pytest.raises(OSError, match="No space"):
-            train(few, config=tiny_config, seed=3, folder=tmp_path)
-    steps: list[StepMetrics] = []
-    resumed = train(few, config=tiny_config, seed=3, folder=tmp_path, on_step=steps.append)
-    assert steps[0].step == 4
-    assert weights(resumed) == whole_run(tiny_config, False)
-
-
-def test_a_finished_training_is_not_repeated(few: Triplets, dev: Dev, tiny_config: TrainConfig, tmp_path: Path) -> None:
-    first = train(few, config=tiny_config, seed=3, folder=tmp_path, dev=dev)
-    steps: list[StepMetrics] = []
-    second = train(few, config=tiny_config, seed=3, folder=tmp_path, dev=dev, on_step=steps.append)
-    assert steps == []
-    assert weights(first) == weights(second)
-    assert first is not None
-    assert second is not None
-    assert (first.dev, first.best_step, first.best_dev) == (second.dev, second.best_step, second.best_dev)
 
 
 @pytest.mark.parametrize(
@@ -290,32 +156,79 @@ def test_fewer_triplets_than_a_batch(few: Triplets, tiny_config: TrainConfig, tm
     assert [(metrics.step, metrics.epoch) for metrics in steps] == [(1, 1), (2, 2)]
 
 
+def test_now_and_then_masked_texts_are_told(
+    few: Triplets, tiny_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "MASKED_STEPS", 4)
+    steps: list[StepMetrics] = []
+    config = tiny_config.model_copy(update={"phi": 0.5})
+    train(few, config=config, seed=0, folder=tmp_path, on_step=steps.append)
+    assert [m.step for m in steps if m.masked] == [1, 4, 8]
+    anchors, others = {t[0] for t in few}, {text for t in few for text in t[1:]}
+    for metrics in steps:
+        assert metrics.mask_rate > 0
+        assert len(metrics.masked) <= loop.MASKED_TEXTS
+        assert all(anchor in anchors and other in others for anchor, other in metrics.masked)
+
+
+def test_pairs_train_too(few: Triplets, tiny_config: TrainConfig, tmp_path: Path) -> None:
+    steps: list[StepMetrics] = []
+    pairs = [(anchor, positive) for anchor, positive, _ in few]
+    config = tiny_config.model_copy(update={"epochs": 6})
+    assert train(pairs, config=config, seed=0, folder=tmp_path, on_step=steps.append) is not None
+    assert mean(m.loss for m in steps[-5:]) < 0.9 * mean(m.loss for m in steps[:5])
+
+
+def test_scores_matter_only_to_the_graded_objective(few: Triplets, tiny_config: TrainConfig, tmp_path: Path) -> None:
+    scores = score_table([(5.0, n % 5) for n in range(len(few))])
+    without, given, graded, other = (
+        weights(train(few, config=tiny_config.model_copy(update=change), seed=0, folder=tmp_path / name, scores=table))
+        for name, change, table in (
+            ("without", {}, None),
+            ("given", {}, scores),
+            ("graded", {"graded_weight": 1.0}, scores),
+            ("other", {"graded_weight": 1.0}, scores.flip(0)),
+        )
+    )
+    assert without == given
+    assert given != graded != other != given
+
+
+@pytest.mark.parametrize("scores", [None, torch.full((18, 2), torch.nan)])
+def test_a_graded_objective_needs_scores(
+    few: Triplets, tiny_config: TrainConfig, tmp_path: Path, scores: torch.Tensor | None
+) -> None:
+    config = tiny_config.model_copy(update={"graded_weight": 0.5})
+    with pytest.raises(StageError, match=r"train\.graded_weight = 0\.5 needs the judge's similarities"):
+        train(few[:18], config=config, seed=0, folder=tmp_path, scores=scores)
+    with pytest.raises(StageError, match=r"18 triplets are \[18, 2\], not \[17, 2\]"):
+        train(few[:18], config=config, seed=0, folder=tmp_path, scores=torch.ones(17, 2))
+
+
+def test_the_head_is_part_of_the_checkpoint_and_not_of_the_model(
+    few: Triplets, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = tiny_config.model_copy(update={"head": "mlp"})
+    whole = train(few, config=config, seed=0, folder=tmp_path / "whole")
+    assert train(few, config=config, seed=0, folder=tmp_path / "stopped", should_stop=StopAfter(5)) is None
+    resumed = train(few, config=config, seed=0, folder=tmp_path / "stopped")
+    without = train(few, config=tiny_config, seed=0, folder=tmp_path / "without")
+    assert weights(resumed) == weights(whole) != weights(without)
+    assert weights(whole).keys() == weights(without).keys()
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_triplets(few: Triplets, tiny_config: TrainConfig, tmp_path: Path, count: int) -> None:
     with pytest.raises(StageError, match=f"at least 2 triplets and got {count}"):
         train(few[:count], config=tiny_config, seed=0, folder=tmp_path)
 
 
-def test_a_training_that_diverges_says_where(few: Triplets, tiny_config: TrainConfig, tmp_path: Path) -> None:
-    config = tiny_config.model_copy(update={"learning_rate": 1e36})
-    with pytest.raises(StageError, match=r"training step \d+ of 10: the loss is .*lower train\.learning_rate"):
-        train(few, config=config, seed=0, folder=tmp_path)
-
-
-def test_out_of_memory_says_what_to_lower(
+def test_a_launcher_starts_only_the_train_command(
     few: Triplets, tiny_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_much(*_: object) -> None:
-        raise torch.cuda.OutOfMemoryError
-
-    monkeypatch.setattr(loop, "training_step", too_much)
-    with pytest.raises(StageError, match=r"step 1 of 10: out of memory on cpu; lower train\.batch_size \(now 16\)"):
-        train(few, config=tiny_config, seed=0, folder=tmp_path)
-
-
-def test_a_damaged_checkpoint_is_named(few: Triplets, tiny_config: TrainConfig, tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(StageError, match=r"checkpoint\.safetensors: not a checkpoint; delete it"):
+    """Otherwise each process would train for itself, or wait for the others for ever."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(StageError, match="only `multicsr train RUN` works in several processes"):
         train(few, config=tiny_config, seed=0, folder=tmp_path)
 
 

@@ -1,0 +1,89 @@
+"""What a training is: all that decides its result, how every process learns of it, and how it is told from another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from multicsr.config import TrainConfig
+from multicsr.errors import StageError
+from multicsr.evaluation.sts import StsPair
+from multicsr.schemas import content_hash
+from multicsr.train.data import Tokens, TripletTable, hash_texts
+from multicsr.train.fingerprint import fingerprint, hash_tensors
+from multicsr.train.processes import share, share_tensors
+
+# Raise with every change of what a step computes: checkpoints of another version are not resumed.
+LOOP_VERSION = 2
+# What may change between an interruption and its resumption; `seeds` and `dev` are hashed by what they come to.
+UNHASHED = {"seeds", "dev", "device", "checkpoint_steps"}
+
+
+class Job(NamedTuple):
+    """What every process needs to know of a training.
+
+    Attributes:
+        config: the training's.
+        seed: of order and dropout.
+        rows: int64 [N, 3], text numbers of anchor, positive and hard negative; [N, 2] for pairs.
+        tokens: of the U texts.
+        scores: float32 [N, 2], see `train`; None where they do not matter.
+        teacher: float32 [U, D]; None where the mask does not ask for it.
+    """
+
+    config: TrainConfig
+    seed: int
+    rows: Tensor
+    tokens: Tokens
+    scores: Tensor | None
+    teacher: Tensor | None
+
+    def tensors(self) -> dict[str, Tensor]:
+        optional = {"scores": self.scores, "teacher": self.teacher}
+        given = {name: tensor for name, tensor in optional.items() if tensor is not None}
+        return {"rows": self.rows, "ids": self.tokens.ids, "offsets": self.tokens.offsets, **given}
+
+
+def hand_over(job: Job | None) -> Job | None:
+    """The first process's job, in every process; None where it has none."""
+    head = share(None if job is None else (job.config, job.seed))
+    if head is None:
+        return None
+    config, seed = head
+    tensors = dict(share_tensors(job.tensors().items() if job else ()))
+    tokens = Tokens(tensors["ids"], tensors["offsets"])
+    return Job(config, seed, tensors["rows"], tokens, tensors.get("scores"), tensors.get("teacher"))
+
+
+def check(triplets: int, config: TrainConfig, scores: Tensor | None) -> None:
+    """Refuses what cannot be trained on.
+
+    Raises:
+        StageError: if there are fewer than two triplets, or the graded objective has no scores to go by.
+    """
+    if triplets < 2:
+        raise StageError(f"contrastive training needs at least 2 triplets and got {triplets}")
+    if not config.graded_weight:
+        return
+    if scores is None or scores.isnan().all():
+        raise StageError(
+            f"train.graded_weight = {config.graded_weight:g} needs the judge's similarities, and no triplet has any; "
+            "set it to 0, or judge them first"
+        )
+    if scores.shape != (triplets, 2):
+        raise StageError(f"the scores of {triplets} triplets are [{triplets}, 2], not {list(scores.shape)}")
+
+
+def digest(model: SentenceTransformer, table: TripletTable, job: Job, dev: Sequence[StsPair]) -> str:
+    """Hash of what the training depends on, the encoder as it is before included: a folder's name says little.
+
+    Of the teacher it knows the name alone: what a GPU computes twice may differ in its last bits.
+    """
+    tensors = {name: tensor for name, tensor in job.tensors().items() if name in ("rows", "scores")}
+    settings = job.config.model_dump(mode="json", exclude=UNHASHED)
+    return content_hash(
+        LOOP_VERSION, fingerprint(model), hash_texts(table.texts), hash_tensors(tensors), settings, job.seed, list(dev)
+    )

@@ -1,0 +1,106 @@
+"""What a step minimises: the loss of a whole batch of embeddings, and what was masked in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from multicsr.config import TrainConfig
+from multicsr.errors import StageError
+from multicsr.train.loss import (
+    duplicate_mask,
+    masked_info_nce,
+    pair_cosine,
+    ranking_loss,
+    similarity_mask,
+    teacher_limit,
+)
+
+EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What stays in the denominator of each anchor.
+
+    Attributes:
+        rows: int64 [B, W], the batch's text numbers: anchor, positive and, where W = 3, hard negative.
+        kept: bool [B, B] for the positives and, where W = 3, for the hard negatives; the diagonals are True.
+    """
+
+    rows: Tensor
+    kept: tuple[Tensor, ...]
+
+    @property
+    def rate(self) -> Tensor:
+        """Share, 0 to 1, of the pairs off the diagonals that are masked; a scalar."""
+        size = len(self.rows)
+        masked = torch.stack([mask.logical_not().sum() for mask in self.kept]).sum()
+        return masked / max(1, len(self.kept) * size * (size - 1))
+
+    def examples(self) -> list[tuple[int, int]]:
+        """Up to eight (anchor's text number, masked text's number): one of each of the first anchors that have any."""
+        masked = torch.cat(self.kept, dim=1).logical_not()
+        first = masked.byte().argmax(dim=1)  # 0, which is an anchor's own positive or is kept, where nothing is masked
+        found = torch.stack([masked.any(dim=1), first], dim=1).tolist()
+        others = self.rows[:, 1:].T.flatten().tolist()
+        anchors = self.rows[:, 0].tolist()
+        pairs = [(anchor, others[at]) for anchor, (any_, at) in zip(anchors, found, strict=True) if any_]
+        return pairs[:EXAMPLES]
+
+
+def batch_masks(rows: Tensor, teacher: Tensor | None, config: TrainConfig, device: torch.device) -> Masks:
+    """Masks equal texts, and what the teacher finds too similar.
+
+    Args:
+        rows: int64 [B, W].
+        teacher: float32 [U, D], the teacher's embedding of every text, on the CPU; None masks equal texts only.
+        config: the kind of mask and its φ or margin.
+        device: for the masks.
+    """
+    anchors, positives, *negatives = (column.to(device) for column in rows.T)
+    kept = [duplicate_mask(anchors, positives, others) for others in (positives, *negatives)]
+    if teacher is not None:
+        anchor, *others = (teacher[column].to(device) for column in rows.T)
+        at = config.phi if config.mask == "absolute" else config.mask_margin
+        limit = teacher_limit(anchor, others[0], mask=config.mask, at=at)
+        kept = [mask & similarity_mask(anchor, other, limit) for mask, other in zip(kept, others, strict=True)]
+    return Masks(rows, tuple(kept))
+
+
+def batch_loss(embeddings: Tensor, masks: Masks, scores: Tensor | None, config: TrainConfig) -> Tensor:
+    """The contrastive loss of a batch, with the graded one by its weight.
+
+    Args:
+        embeddings: [B, W, D], with gradient.
+        masks: of the same batch.
+        scores: [B, 2], the judge's similarities of anchor and positive and of anchor and hard negative, NaN where
+            unknown; of pairs only the first counts. Needed where `graded_weight` is not 0.
+        config: temperature and weights.
+
+    Returns:
+        A scalar, in nats.
+
+    Raises:
+        StageError: if the scores are needed and not there.
+    """
+    anchor, *others = embeddings.unbind(dim=1)
+    positive, negative = others[0], others[1] if len(others) > 1 else None
+    loss = masked_info_nce(
+        anchor,
+        positive,
+        negative,
+        temperature=config.temperature,
+        positive_mask=masks.kept[0],
+        negative_mask=masks.kept[1] if len(others) > 1 else None,
+        hard_negative_weight=config.hard_negative_weight,
+    )
+    if not config.graded_weight:
+        return loss
+    if scores is None:
+        raise StageError(f"train.graded_weight = {config.graded_weight:g} needs a judge's similarities; set it to 0")
+    cosines = torch.cat([pair_cosine(anchor, other) for other in others])
+    ranked = ranking_loss(cosines, scores[:, : len(others)].T.flatten(), temperature=config.temperature)
+    return loss + config.graded_weight * ranked

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from multicsr.config import TrainConfig
+from multicsr.errors import StageError
+from multicsr.train.loss import masked_info_nce, pair_cosine, ranking_loss
+from multicsr.train.objective import EXAMPLES, batch_loss, batch_masks
+
+CPU = torch.device("cpu")
+# Triplet 1 repeats the positive of triplet 0, and its hard negative is the anchor of triplet 0.
+ROWS = torch.tensor([[0, 1, 2], [3, 1, 0], [4, 5, 6]])
+
+
+def test_masks_join_teacher_and_equal_texts() -> None:
+    teacher = torch.eye(7)
+    teacher[6] = teacher[0]  # the hard negative of triplet 2 means what the anchor of triplet 0 means
+    masks = batch_masks(ROWS, teacher, TrainConfig(phi=0.9), CPU)
+    assert masks.kept[0].tolist() == [[True, False, True], [False, True, True], [True, True, True]]
+    assert masks.kept[1].tolist() == [[True, False, False], [True, True, True], [True, True, True]]
+    assert masks.rate.item() == pytest.approx(4 / 12)
+    assert masks.examples() == [(0, 1), (3, 1)]
+
+    without = batch_masks(ROWS, None, TrainConfig(phi=0.9), CPU)
+    assert without.kept[1].tolist() == [[True, False, True], [True, True, True], [True, True, True]]
+    assert without.rate.item() == pytest.approx(3 / 12)
+
+
+@pytest.mark.parametrize(("mask", "limit"), [("absolute", 0.7), ("relative", 0.9 * 0.6), ("margin", 0.6 - 0.1)])
+def test_the_mask_is_of_the_configured_kind(mask: str, limit: float) -> None:
+    """The teacher finds the anchor's own positive 0.6 similar, and the others' 0.45, 0.52, 0.57 and 0.75."""
+    cosines = [0.6, 0.45, 0.52, 0.57, 0.75]
+    anchors = [[1.0, 0.0]] * 5
+    positives = [[c, math.sqrt(1 - c * c)] for c in cosines]
+    rows = torch.stack([torch.arange(5), torch.arange(5, 10)], dim=1)
+    config = TrainConfig(mask=mask, phi=0.7, mask_margin=0.1)
+    masks = batch_masks(rows, torch.tensor(anchors + positives), config, CPU)
+    assert masks.kept[0][0].tolist() == [True, *(c <= limit for c in cosines[1:])]
+
+
+def test_examples_are_of_different_anchors() -> None:
+    rows = torch.arange(60).reshape(20, 3)
+    masks = batch_masks(rows, torch.ones(60, 2), TrainConfig(phi=0.5), CPU)
+    assert masks.rate.item() == 1.0
+    assert masks.examples() == [(0, 4), *((3 * anchor, 1) for anchor in range(1, EXAMPLES))]
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_the_graded_loss_joins_by_its_weight(width: int) -> None:
+    embeddings = torch.randn(5, width, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scores = torch.tensor([[5.0, 1.0], [4.0, math.nan], [math.nan, 2.0], [3.0, 0.5], [4.5, 2.5]])
+    rows = torch.arange(5 * width).reshape(5, width)
+    config = TrainConfig(temperature=0.2, graded_weight=0.7, hard_negative_weight=2.0)
+    masks = batch_masks(rows, None, config, CPU)
+    anchor, positive, *negative = embeddings.unbind(1)
+    contrastive = masked_info_nce(
+        anchor,
+        positive,
+        negative[0] if negative else None,
+        temperature=0.2,
+        positive_mask=masks.kept[0],
+        negative_mask=masks.kept[1] if negative else None,
+        hard_negative_weight=2.0,
+    )
+    pairs = [(positive, scores[:, 0]), *((other, scores[:, 1]) for other in negative)]
+    cosines = torch.cat([pair_cosine(anchor, other) for other, _ in pairs])
+    graded = ranking_loss(cosines, torch.cat([score for _, score in pairs]), temperature=0.2)
+    assert graded > 0
+    assert batch_loss(embeddings, masks, scores, config).item() == pytest.approx((contrastive + 0.7 * graded).item())
+    without = batch_loss(embeddings, masks, scores, config.model_copy(update={"graded_weight": 0.0}))
+    assert without.item() == contrastive.item()
+    with pytest.raises(StageError, match=r"train\.graded_weight = 0\.7"):
+        batch_loss(embeddings, masks, None, config)
