@@ -24,6 +24,8 @@ from multicsr.schemas import Record, Score, Similarity, content_hash
 MIN_PAIRS = 20
 MAX_KNOTS = 40
 GROUP = 5  # least pairs behind a knot
+KEY = 12  # characters of a hash that people see
+DEVICE = "device"  # a judge's option that says where its model runs
 
 
 class Knot(NamedTuple):
@@ -186,22 +188,35 @@ def _pooled(one: tuple[float, float, int], other: tuple[float, float, int]) -> t
 
 
 def judge_identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What a calibration of the judge with this recipe is valid for: everything that decides its numbers.
+    """What a calibration of the judge with this recipe is valid for, on whatever machine: what decides its numbers.
 
-    But two things. The plugin's source: its version says whether it judges otherwise. And the numeric type that a GGUF
-    is decoded from, which differs between machines and moves the numbers less than a knot: the file's hash stands for
-    the model.
+    That is its name and version, its options, the hashes of its prompts and models, and the same of the judges that it
+    asks, with their calibrations. But not where a model lies, on which device it runs and in which numeric type, which
+    moves the numbers less than a knot: the hash of its files (`sha256`) stands for it, where its backend tells that.
+    Nor the plugin's source: its version says whether it judges otherwise.
     """
-    return dict(_plain({key: value for key, value in _content(recipe).items() if key != "calibration"}))
+    return {key: value for key, value in _content(recipe).items() if key != "calibration"}
 
 
 def _content(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    content = {key: value for key, value in recipe.items() if key != "source"}
-    if model := recipe.get("model"):
+    content: dict[str, Any] = _plain({key: value for key, value in recipe.items() if key != "source"})
+    content["options"] = _deciding_options(content)
+    content["judges"] = {at: _content(asked) for at, asked in recipe["judges"].items()}
+    if model := recipe["model"]:
         content["model"] = f"{model['backend']}:{model['details'].get('sha256') or model['fingerprint']}"
-    if asked := recipe.get("judges"):
-        content["judges"] = {at: _content(other) for at, other in asked.items()}
     return content
+
+
+def _deciding_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The options but `device`, those that say where a loaded model lies, and those of the judges that it asks."""
+    options = {key: value for key, value in recipe["options"].items() if key not in {DEVICE, *recipe["loaded"]}}
+    for at in recipe["judges"]:  # `members.nli`: the option whose own `options` are that judge's
+        asked: Any = options
+        for name in at.split("."):
+            asked = asked.get(name) if isinstance(asked, dict) else None
+        if isinstance(asked, dict):
+            asked.pop("options", None)
+    return options
 
 
 def find_calibration(setting: str, recipe: Mapping[str, Any]) -> Calibration | None:
@@ -227,7 +242,7 @@ def find_calibration(setting: str, recipe: Mapping[str, Any]) -> Calibration | N
     raise ConfigError(
         [
             f"judge.calibration = {setting}: made for {found.made_for}",
-            f"  this run's judge is {_words(identity, llm_name(recipe))}; they differ in: {differing}",
+            f"  the judge here is {_words(identity, llm_name(recipe))}; they differ in: {differing}",
             "  make another with `multicsr calibrate`, or set judge.calibration to auto or none",
         ]
     )
@@ -236,10 +251,9 @@ def find_calibration(setting: str, recipe: Mapping[str, Any]) -> Calibration | N
 def shipped() -> Iterator[Calibration]:
     """The calibrations that come with multicsr."""
     folder = resources.files("multicsr.data") / "calibrations"
-    if folder.is_dir():
-        for file in sorted(folder.iterdir(), key=lambda file: file.name):
-            if file.name.endswith(".json"):
-                yield Calibration.model_validate_json(file.read_bytes())
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".json"):
+            yield Calibration.model_validate_json(file.read_bytes())
 
 
 def llm_name(recipe: Mapping[str, Any]) -> str:
@@ -248,8 +262,10 @@ def llm_name(recipe: Mapping[str, Any]) -> str:
     return str(model["details"].get("file", model["spec"])) if model else ""
 
 
-def _words(identity: Mapping[str, Any], model: str) -> str:
-    options = ", ".join(f"{name} = {value}" for name, value in identity.get("options", {}).items())
-    key = str(identity.get("model") or "").rpartition(":")[2][:12]
-    reading = f", model {model} ({key})" if key else ""
-    return f"{identity.get('judge')} (version {identity.get('version')}; {options or 'no options'}{reading})"
+def _words(identity: Mapping[str, Any], llm: str) -> str:
+    options = [f"{name} = {value}" for name, value in identity.get("options", {}).items()]
+    models = [f"{name} {str(value)[:KEY]}" for name, value in identity.get("loaded", {}).items()]
+    if key := str(identity.get("model") or "").rpartition(":")[2][:KEY]:
+        models.append(f"model {llm} ({key})")
+    told = ", ".join([*options, *models]) or "no options"
+    return f"{identity.get('judge')} (version {identity.get('version')}; {told})"

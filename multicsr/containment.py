@@ -97,8 +97,13 @@ class Contained(Generic[Answer]):
     def fault(self, answer: Any) -> str | None:
         """What is wrong with an answer, if anything is."""
         wanted = ANSWERS[self.plugin.kind]
-        if not isinstance(answer, wanted):
+        record = next((kind for kind in wanted if isinstance(answer, kind)), None)
+        if record is None:
             return f"answered with {type(answer).__name__} instead of {wanted[0].__name__}"
+        try:  # once more, since model_copy, model_construct and a subclass's own fields check nothing
+            record.model_validate({k: v for k, v in vars(answer).items() if k in record.model_fields}, strict=True)
+        except ValidationError as error:
+            return f"answered with a wrong {_words(error)}"
         if any(isinstance(text, str) and not _is_unicode(text) for text in vars(answer).values()):
             return "answered with text that is no Unicode: it has lone surrogates"
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import TypeVar
 
 from multicsr.agents.judge import Answer, JudgeAgent
@@ -48,7 +49,7 @@ def opened_judges(
                 judge.options,
                 registry=registry,
                 prompts=prompts,
-                open_model=lambda judge=judge: opened(judge.llm or config.generate.llm),  # type: ignore[misc]
+                open_model=partial(opened, judge.llm or config.generate.llm),
                 calibration=judge.calibration,
                 limits=limits,
             )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from multicsr.schemas import (
 )
 
 APPLICATION_ID = 0x4D435352  # "MCSR": what tells our database from another program's
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sentences (id INTEGER PRIMARY KEY, line INTEGER NOT NULL, text TEXT NOT NULL UNIQUE) STRICT;
@@ -51,7 +52,7 @@ CREATE TABLE scores (
     candidate TEXT NOT NULL REFERENCES candidates (key),
     recipe TEXT NOT NULL REFERENCES recipes (hash),
     a REAL, b REAL, raw_a REAL, raw_b REAL, contradiction_a REAL, contradiction_b REAL,
-    failure TEXT, answers TEXT,
+    failure TEXT, answers TEXT, extra TEXT,
     PRIMARY KEY (recipe, candidate),
     CHECK ((failure IS NULL) = (a IS NOT NULL AND b IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
@@ -87,10 +88,14 @@ ALTER TABLE scores ADD COLUMN contradiction_a REAL;
 ALTER TABLE scores ADD COLUMN contradiction_b REAL;
 ALTER TABLE scores ADD COLUMN answers TEXT;
 ALTER TABLE decisions ADD COLUMN swapped INTEGER NOT NULL DEFAULT 0;
-"""
+""",
+    2: "ALTER TABLE scores ADD COLUMN extra TEXT;",
 }
 """What makes of each older version the next one."""
 
+# Named wherever a row is written: a migrated table has its columns in another order.
+SCORE_COLUMNS = "candidate, recipe, a, b, raw_a, raw_b, contradiction_a, contradiction_b, failure, answers, extra"
+ADD_SCORE = f"INSERT INTO scores ({SCORE_COLUMNS}) VALUES ({', '.join('?' * 11)})"
 CANDIDATES = """
 SELECT c.key, c.sentence_id, s.text, c.attempt, c.positive, c.negative, c.positive_tokens, c.negative_tokens,
        c.positive_finish, c.negative_finish, c.mode, c.exemplars, c.failure
@@ -306,7 +311,7 @@ class Store:
         """Stores one unit of work: (candidate key, answer for the positive, answer for the negative)."""
         with self.transaction():
             for key, a, b in results:
-                self._db.execute(f"INSERT INTO scores VALUES ({', '.join('?' * 10)})", (key, judge, *_score_row(a, b)))
+                self._db.execute(ADD_SCORE, (key, judge, *_score_row(a, b)))
 
     def rescale(self, judge: str, other: str, similarity: Callable[[float], float]) -> None:
         """Gives the judge recipe `other` all scores of `judge` that it lacks, mapped from the judge's own numbers.
@@ -317,14 +322,13 @@ class Store:
         with self.transaction():
             rows = self._db.execute(
                 "SELECT candidate, coalesce(raw_a, a), coalesce(raw_b, b), contradiction_a, contradiction_b, failure, "
-                "answers FROM scores WHERE recipe = ? AND candidate NOT IN (SELECT candidate FROM scores WHERE "
+                "answers, extra FROM scores WHERE recipe = ? AND candidate NOT IN (SELECT candidate FROM scores WHERE "
                 "recipe = ?)",
                 (judge, other),
             ).fetchall()
-            for candidate, *raws, contradiction_a, contradiction_b, failure, answers in rows:
-                mapped = [None if raw is None else similarity(raw) for raw in raws]
-                values = (candidate, other, *mapped, *raws, contradiction_a, contradiction_b, failure, answers)
-                self._db.execute(f"INSERT INTO scores VALUES ({', '.join('?' * 10)})", values)
+            for candidate, raw_a, raw_b, *rest in rows:
+                mapped = [None if raw is None else similarity(raw) for raw in (raw_a, raw_b)]
+                self._db.execute(ADD_SCORE, (candidate, other, *mapped, raw_a, raw_b, *rest))
 
     def judged(self, generate: str, judge: str) -> Iterator[Judged]:
         """Every candidate of the recipe in the order (attempt, sentence), with this judge's scores where there are."""
@@ -473,12 +477,33 @@ def triplet(
 
 
 def _score_row(a: Score | Failure, b: Score | Failure) -> tuple[Any, ...]:
+    both = {"positive": a, "negative": b}
+    extra = _json({name: _extra(answer) for name, answer in both.items()})
     if isinstance(a, Score) and isinstance(b, Score):
-        return a.similarity, b.similarity, a.raw, b.raw, a.contradiction, b.contradiction, None, None
-    failures = {name: x for name, x in (("positive", a), ("negative", b)) if isinstance(x, Failure)}
-    reason = "; ".join(failure.reason for failure in failures.values())
-    answers = {name: failure.verbatim for name, failure in failures.items() if failure.verbatim}
-    return (None,) * 6 + (reason, json.dumps(answers) if answers else None)  # ASCII, for any text
+        return a.similarity, b.similarity, a.raw, b.raw, a.contradiction, b.contradiction, None, None, extra
+    failures = {name: answer for name, answer in both.items() if isinstance(answer, Failure)}
+    reason = "; ".join(dict.fromkeys(failure.reason for failure in failures.values()))
+    answers = _json({name: failure.verbatim for name, failure in failures.items()})
+    return (None,) * 6 + (reason, answers, extra)
+
+
+def _extra(answer: Score | Failure) -> dict[str, Any]:
+    """What a judge's own subclass of Score or Failure adds to it: fields that are true or false, numbers or texts."""
+    known = Score.model_fields if isinstance(answer, Score) else Failure.model_fields
+    return {name: value for name, value in answer if name not in known and _fits(value)}
+
+
+def _fits(value: Any) -> bool:
+    """Whether it is a text, or a number that both JSON and SQLite can hold."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _json(halves: Mapping[str, Any]) -> str | None:
+    """By half of the triplet, without what is empty; ASCII, for any text."""
+    told = {name: value for name, value in halves.items() if value}
+    return json.dumps(told) if told else None
 
 
 def _verdict_row(item: Consulted) -> tuple[str, str, str, str, str, int]:

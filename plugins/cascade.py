@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,19 +21,31 @@ class Step(BaseModel):
     options: dict[str, Any] = {}
 
 
+class Answered(Score):
+    """A score, and whether the second judge was asked for it."""
+
+    escalated: bool
+
+
+class Unanswered(Failure):
+    """What neither judge could say."""
+
+    escalated: Literal[True] = True
+
+
 @judge("cascade", version="1")
 class Cascade(Judge):
     """The first judge's answer, but the second's where the first says `low` to `high`, or cannot judge the pair.
 
     `low` and `high` belong around the thresholds of the curation, where an error counts: with α = β = 3, a pair below
-    2 or above 4 is seldom on the wrong side. `asked` and `escalated` count the pairs that each of them was shown.
+    2 or above 4 is seldom on the wrong side. Which pairs were escalated is stored with the scores, and the report
+    counts them.
     """
 
     def __init__(
         self, *, first: Step | None = None, second: Step | None = None, low: Bound = 2.0, high: Bound = 4.0
     ) -> None:
         self._first, self._second, self._low, self._high = first, second, low, high
-        self.asked = self.escalated = 0
 
     def open(self) -> Mapping[str, Any]:
         if self._first is None or self._second is None:
@@ -47,12 +59,16 @@ class Cascade(Judge):
     def rate(self, pairs: Sequence[Pair]) -> list[Score | Failure]:
         answers = self._rate_first(pairs)
         unsure = [n for n, answer in enumerate(answers) if self._is_unsure(answer)]
-        for n, answer in zip(unsure, self._rate_second([pairs[n] for n in unsure]), strict=True):
-            answers[n] = answer
-        self.asked += len(pairs)
-        self.escalated += len(unsure)
-        # Two judges' raw numbers have nothing in common; their similarities do.
-        return [a if isinstance(a, Failure) else a.model_copy(update={"raw": a.similarity}) for a in answers]
+        second = dict(zip(unsure, self._rate_second([pairs[n] for n in unsure]), strict=True))
+        return [_told(second.get(n, answer), escalated=n in second) for n, answer in enumerate(answers)]
 
     def _is_unsure(self, answer: Score | Failure) -> bool:
         return isinstance(answer, Failure) or self._low <= answer.similarity <= self._high
+
+
+def _told(answer: Score | Failure, *, escalated: bool) -> Score | Failure:
+    if isinstance(answer, Failure):
+        return Unanswered(reason=answer.reason, verbatim=answer.verbatim)
+    # Two judges' raw numbers have nothing in common; their similarities do.
+    similarity = answer.similarity
+    return Answered(similarity=similarity, raw=similarity, contradiction=answer.contradiction, escalated=escalated)

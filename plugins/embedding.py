@@ -34,7 +34,11 @@ class Embedding(Judge):
         from multicsr import load_encoder
 
         self._encoder = load_encoder(
-            self._name, pooling=self._pooling, max_tokens=self._max_tokens, device=self._device
+            self._name,
+            pooling=self._pooling,
+            max_tokens=self._max_tokens,
+            device=self._device,
+            key="judge.options.model",
         )
         return {"model": _fingerprint(self._encoder)}
 

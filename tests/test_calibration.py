@@ -224,6 +224,46 @@ def test_one_of_another_judge_is_refused_naming_both(tmp_path: Path, recipe: dic
     assert f"differ in: {differs}\n" in said
 
 
+WHERE = {"model": "./nli", "labels": None, "device": "auto"}  # of a judge that loads a model itself
+NLI = changed(judge="nli", model=None, options=WHERE, prompts={}, loaded={"model": "cafe"})
+
+
+def jury_of(member: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a jury whose only member has this recipe, with the options that it was given for it."""
+    members = {"nli": {"name": None, "weight": 2.0, "options": options}}
+    return judge_identity(
+        changed(judge="jury", model=None, options={"members": members}, judges={"members.nli": member})
+    )
+
+
+def test_neither_the_place_of_a_model_nor_its_device_matters_but_its_hash() -> None:
+    known = judge_identity(NLI)
+    assert known["options"] == {"labels": None}
+    moved = WHERE | {"model": "/elsewhere", "device": "cuda:1"}
+    assert judge_identity(NLI | {"options": moved}) == known
+    assert judge_identity(NLI | {"loaded": {"model": "beef"}}) != known
+    assert judge_identity(NLI | {"options": WHERE | {"labels": ["a"]}}) != known
+    assert judge_identity(NLI | {"loaded": {}}) != known, "of what is not hashed the name counts"
+    assert WHERE == {"model": "./nli", "labels": None, "device": "auto"}
+
+
+def test_neither_does_it_for_the_judges_that_it_asks() -> None:
+    known = jury_of(NLI, {"model": "./nli"})
+    assert known["options"] == {"members": {"nli": {"name": None, "weight": 2.0}}}
+    assert jury_of(NLI | {"options": WHERE | {"model": "/elsewhere"}}, {"model": "/elsewhere"}) == known
+    assert jury_of(NLI | {"options": WHERE | {"labels": ["a"]}}, {"model": "./nli", "labels": ["a"]}) != known
+    assert jury_of(NLI | {"loaded": {"model": "beef"}}, {"model": "./nli"}) != known
+
+
+def test_a_refusal_names_the_hashes_of_the_models_that_are_not_the_same(tmp_path: Path) -> None:
+    calibration((0, 1), (1, 3), recipe=NLI | {"loaded": {"model": "a" * 64}}).save(tmp_path / "c.json")
+    with pytest.raises(ConfigError) as caught:
+        find_calibration(str(tmp_path / "c.json"), NLI | {"loaded": {"model": "b" * 64}})
+    said = str(caught.value)
+    assert f"made for nli (version 2; labels = None, model {'a' * 12})" in said
+    assert f"the judge here is nli (version 2; labels = None, model {'b' * 12}); they differ in: loaded\n" in said
+
+
 def test_judges_that_ask_others_are_told_apart_by_these() -> None:
     def jury(**changes: Any) -> dict[str, Any]:
         return judge_identity(changed(judge="jury", model=None, judges={"members.0": changed(**changes)}))

@@ -202,8 +202,8 @@ BREAKING = {
     "a score of ten": (a_judge("return Score(similarity=10)"), SCORES, "Input should be less than or equal to 5"),
     "a score made by force": (
         a_judge(f"s = {SCORE}; return Score.model_construct(similarity=2 * s.similarity)"),
-        "gives similarities from 0 to 5",
-        "a similarity is 10.0",
+        SCORES,
+        "answered with a wrong Score: similarity = 10.0: Input should be less than or equal to 5",
     ),
     "a distance": (
         a_judge(f"return Score(similarity=5 - {SCORE}.similarity)"),

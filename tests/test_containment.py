@@ -48,6 +48,18 @@ def behave(what):
     if what == "stop":
         raise ModelError("the model died")
 
+class Loose(Score):
+    similarity: object
+
+UNCHECKED = {
+    "11": lambda: Score(similarity=1).model_copy(update={"similarity": 11.0}),
+    "nan": lambda: Score.model_construct(similarity=float("nan")),
+    "word": lambda: Score(similarity=1).model_copy(update={"raw": "3"}),
+    "empty": lambda: Score.model_construct(),
+    "loose": lambda: Loose(similarity="5"),
+    "no text": lambda: Failure.model_construct(reason=None, verbatim=()),
+}
+
 def verdict(triplet):
     behave(triplet.negative)
     if triplet.negative == "surrogate":
@@ -58,6 +70,8 @@ def score(pair):
     behave(pair.second)
     if pair.second == "own failure":
         return Failure(reason="cannot tell")
+    if pair.second in UNCHECKED:
+        return UNCHECKED[pair.second]()
     return Score(similarity=7 if pair.second == "seven" else 3)
 
 @filter("row", version="1")
@@ -199,6 +213,24 @@ def test_a_row_fails_alone_with_a_reason_that_can_be_stored(registry, name, does
 def test_a_judge_that_leaves_the_scale_is_told_in_one_line(registry):
     (answer,) = contained(registry, "batch", "judge").answers(pairs("seven"))
     assert answer == Failure(reason="raised Score: similarity = 7: Input should be less than or equal to 5")
+
+
+@pytest.mark.parametrize("name", ["row", "batch"])
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("11", "Score: similarity = 11.0: Input should be less than or equal to 5"),
+        ("nan", "Score: similarity = nan: Input should be a finite number"),
+        ("word", "Score: raw = '3': Input should be a valid number"),
+        ("empty", "Score: similarity = {"),
+        ("loose", "Score: similarity = '5': Input should be a valid number"),
+        ("no text", "Failure: reason = None: Input should be a valid string"),
+    ],
+)
+def test_an_answer_that_was_made_without_its_checks_is_no_score(registry, name, does, reason):
+    answers = contained(registry, name, "judge").answers(pairs("a", does))
+    assert answers == [Score(similarity=3), Failure(reason=answers[1].reason)]
+    assert answers[1].reason.startswith(f"answered with a wrong {reason}")
 
 
 def test_a_wrong_number_of_answers(registry):

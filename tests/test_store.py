@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
 import subprocess
 import sys
@@ -70,6 +72,21 @@ def key(store: Store, sentence_id: int, attempt: int = 0) -> str:
     return str(store.query(sql, (sentence_id, attempt, WRITE))[0][0])
 
 
+class Told(Score):
+    """A judge's own kind of score."""
+
+    escalated: bool
+    note: str | None = None
+
+
+class Lost(Failure):
+    """A judge's own kind of failure."""
+
+    times: int
+    odd: object = None
+    share: object = 0.5
+
+
 def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:
     """Every row of every table, read by a connection of its own."""
     db = sqlite3.connect(path)
@@ -132,19 +149,45 @@ def test_the_database_of_another_program_is_refused_untouched(tmp_path):
     assert refused(path) == f"{path}: a database, but not of multicsr; use another folder (-o)"
 
 
-def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+ADDED = {
+    1: [("scores", "contradiction_a"), ("scores", "contradiction_b"), ("scores", "answers"), ("decisions", "swapped")],
+    2: [("scores", "extra")],
+}
+"""Columns that came after a version."""
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
     path = tmp_path / "run.sqlite"
     Store.open(path).close()
     db = sqlite3.connect(path)
-    for table, column in (("scores", "contradiction_a"), ("scores", "contradiction_b"), ("scores", "answers")):
+    for table, column in [item for since, columns in ADDED.items() if since >= version for item in columns]:
         db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-    db.execute("ALTER TABLE decisions DROP COLUMN swapped")
-    db.executescript("PRAGMA user_version = 1; INSERT INTO sentences VALUES (1, 1, 'kept');")
+    db.executescript(f"PRAGMA user_version = {version}; INSERT INTO sentences VALUES (1, 1, 'kept');")
     db.close()
     store = Store.open(path)
     assert store.sentence_count() == 1
-    assert store.query("SELECT contradiction_a, contradiction_b, answers FROM scores") == []
-    assert store.query("PRAGMA user_version")[0][0] == 2
+    assert store.query("PRAGMA user_version")[0][0] == 3
+    for kind in ("generate", "judge"):
+        store.add_recipe(kind, kind, {})
+    store.add_candidates("generate", 0, [(1, "kept", candidate("kept", 0))])
+    (stored,) = store.without_score("generate", "judge")
+    told = Told(similarity=4, contradiction=0.25, escalated=True)
+    store.add_scores("judge", [(stored.key, told, Score(similarity=1, raw=-3))])
+    (row,) = store.query("SELECT * FROM scores")
+    assert dict(row) == {
+        "candidate": stored.key,
+        "recipe": "judge",
+        "a": 4,
+        "b": 1,
+        "raw_a": None,
+        "raw_b": -3,
+        "contradiction_a": 0.25,
+        "contradiction_b": None,
+        "failure": None,
+        "answers": None,
+        "extra": '{"positive": {"escalated": true}}',
+    }
     store.close()
 
 
@@ -152,7 +195,7 @@ def test_another_version_of_the_schema_is_refused(tmp_path, store):
     path = tmp_path / "run.sqlite"
     store.query("PRAGMA user_version = 7")
     store.close()
-    said = "its schema is version 7, this multicsr knows 2; use another folder (-o)"
+    said = "its schema is version 7, this multicsr knows 3; use another folder (-o)"
     assert refused(path) == f"{path}: {said}"
 
 
@@ -418,6 +461,41 @@ def test_scores_and_failures_reach_the_filters(three):
     assert (third.result, third.layer, third.scored) == (Failure(reason="no answer; no number"), "judge", True)
     assert three.without_score(WRITE, JUDGE) == []
     assert list(three.judged(OTHER, JUDGE)) == []
+
+
+def test_what_both_halves_failed_for_is_said_once(three):
+    generate(three)
+    three.add_scores(JUDGE, [(key(three, 1), Failure(reason="no answer"), Failure(reason="no answer"))])
+    assert next(three.judged(WRITE, JUDGE)).result == Failure(reason="no answer")
+
+
+def test_what_a_judge_says_besides_its_answers_is_kept(three):
+    generate(three)
+    three.add_recipe("calibrated", "judge", {})
+    told, lost = Told(similarity=4, escalated=False, note="ö"), Lost(reason="no answer", times=2, odd=object())
+    plain = Score(similarity=3)
+    three.add_scores(JUDGE, [(key(three, 1), told, plain), (key(three, 2), told, lost), (key(three, 3), plain, plain)])
+    three.rescale(JUDGE, "calibrated", lambda raw: raw)
+    for recipe in (JUDGE, "calibrated"):
+        rows = three.query(
+            "SELECT extra FROM scores r JOIN candidates c ON c.key = r.candidate WHERE r.recipe = ? ORDER BY "
+            "c.sentence_id",
+            (recipe,),
+        )
+        assert [json.loads(row[0]) if row[0] else None for row in rows] == [
+            {"positive": {"escalated": False, "note": "ö"}},
+            {"positive": {"escalated": False, "note": "ö"}, "negative": {"times": 2, "share": 0.5}},
+            None,
+        ]
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, 2**63, -(2**63) - 1, b"bytes", (1, 2), {"a": 1}, None])
+def test_what_neither_json_nor_sqlite_can_hold_is_left_out(three, odd):
+    generate(three)
+    three.add_scores(JUDGE, [(key(three, 1), Lost(reason="no answer", times=-(2**63), odd=odd), Score(similarity=1))])
+    sql = "SELECT half.key, json_extract(half.value, '$.times') FROM scores, json_each(extra) AS half"
+    assert [tuple(row) for row in three.query(sql)] == [("positive", -(2**63))]
+    assert "odd" not in three.query("SELECT extra FROM scores")[0][0]
 
 
 def test_one_failed_half_fails_the_pair(three):

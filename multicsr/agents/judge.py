@@ -88,6 +88,11 @@ class JudgeAgent(Runnable[Pair, Answer]):
         """
         return bool(self._opened.needs) or any(member.needs_model for member in self._opened.members.values())
 
+    @property
+    def judges(self) -> Mapping[str, JudgeAgent]:
+        """The judges that it asks, by the option that names them."""
+        return self._opened.members
+
     @cached_property
     def model(self) -> LanguageModel | None:
         """The language model, if this judge or one that it asks needs one; opened now if it was not before.

@@ -11,12 +11,12 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from multicsr.backends.transformers_loading import (
-    _device,
-    _dtype_option,
-    _explained,
-    _file_hashes,
-    _find,
-    _quiet,
+    dtype_option,
+    explained,
+    file_hashes,
+    find_source,
+    quiet,
+    usable_device,
 )
 from multicsr.errors import ModelError
 from multicsr.schemas import Failure, content_hash
@@ -48,26 +48,26 @@ class PairClassifier:
         Raises:
             ModelError: naming the model, what is wrong with it and the fix.
         """
-        where = _device(device)
-        with _quiet(local=Path(name).expanduser().exists()):
-            source = _find(name)
+        where = usable_device(device)
+        with quiet(local=Path(name).expanduser().exists()):
+            source = find_source(name)
             if source.gguf is not None:
                 raise ModelError(f"{name}: a GGUF file is no classifier; use a folder or a Hub id")
-            with _explained(name, "its configuration cannot be read"):
+            with explained(name, "its configuration cannot be read"):
                 config = AutoConfig.from_pretrained(source.name, trust_remote_code=False, **source.options)
-            with _explained(name, "no tokenizer can be loaded from it; it needs a tokenizer.json beside the weights"):
+            with explained(name, "no tokenizer can be loaded from it; it needs a tokenizer.json beside the weights"):
                 tokenizer = AutoTokenizer.from_pretrained(source.name, trust_remote_code=False, **source.options)
-            options = {_dtype_option(): torch.float32, "use_safetensors": True, **source.options}
-            with _explained(name, "it cannot be loaded as a sequence classifier with safetensors weights"):
+            options = {dtype_option(): torch.float32, "use_safetensors": True, **source.options}
+            with explained(name, "it cannot be loaded as a sequence classifier with safetensors weights"):
                 model, report = AutoModelForSequenceClassification.from_pretrained(
                     source.name, config=config, trust_remote_code=False, output_loading_info=True, **options
                 )
         missing = sorted(set(report["missing_keys"]) & {key for key, _ in model.named_parameters()})
         if missing:
             raise ModelError(f"{name}: the weights lack {missing[0]}, so it was never trained as a classifier")
-        with _explained(name, f"it does not fit on device {where}; use a smaller model or device cpu"):
+        with explained(name, f"it does not fit on device {where}; use a smaller model or device cpu"):
             model.to(where)
-        return cls(model.eval(), tokenizer, content_hash(_file_hashes(name, source, tokenizer)))
+        return cls(model.eval(), tokenizer, content_hash(file_hashes(name, source, tokenizer)))
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...] | Failure]:
         """The model's outputs for each pair, in order, one number for each label.
@@ -103,7 +103,7 @@ class PairClassifier:
         return None
 
     def _forward(self, encoded: list[Any]) -> list[list[float]]:
-        with _quiet(local=True), torch.inference_mode():
+        with quiet(local=True), torch.inference_mode():
             batch = self._tokenizer.pad(encoded, padding=len(encoded) > 1, return_tensors="pt").to(self._model.device)
             outputs: list[list[float]] = self._model(**batch).logits.tolist()
             return outputs

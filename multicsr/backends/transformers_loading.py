@@ -76,7 +76,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """Where a model's files are.
 
     Attributes:
@@ -106,24 +106,29 @@ def load_checkpoint(name: str, device: str = "auto") -> Checkpoint:
     Raises:
         ModelError: naming the model, what is wrong with it and the fix.
     """
-    where = _device(device)
+    where = usable_device(device)
     half = where.type == "cuda" and torch.cuda.get_device_capability(where) >= BF16_CAPABILITY
     dtype = torch.bfloat16 if half else torch.float32
-    with _quiet(local=Path(name).expanduser().exists()):
-        source = _find(name)
-        with _explained(name, "its configuration cannot be read"):
+    with quiet(local=Path(name).expanduser().exists()):
+        source = find_source(name)
+        with explained(name, "its configuration cannot be read"):
             config = AutoConfig.from_pretrained(source.name, trust_remote_code=False, **source.options)
         _check_kind(name, config)
-        with _explained(name, "no tokenizer can be loaded from it; it needs a tokenizer.json beside the weights"):
+        with explained(name, "no tokenizer can be loaded from it; it needs a tokenizer.json beside the weights"):
             tokenizer = AutoTokenizer.from_pretrained(source.name, trust_remote_code=False, **source.options)
         model = _load_model(name, source, config, dtype)
-    fingerprint = content_hash("transformers", str(dtype), _file_hashes(name, source, tokenizer))
-    with _explained(name, f"it does not fit on device {where}; use a smaller model or device cpu"):
+    fingerprint = content_hash("transformers", str(dtype), file_hashes(name, source, tokenizer))
+    with explained(name, f"it does not fit on device {where}; use a smaller model or device cpu"):
         model.to(where)
     return Checkpoint(model.eval(), tokenizer, fingerprint)
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
+    """The device that `auto` (CUDA where there is one), or what PyTorch calls it, means on this machine.
+
+    Raises:
+        ModelError: if it cannot be used.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -135,11 +140,16 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _find(name: str) -> _Source:
+def find_source(name: str) -> Source:
+    """Where the files of a model are; of a Hub id that is not in the cache, its configuration is fetched.
+
+    Raises:
+        ModelError: if there is no such model, or its weights cannot be read safely.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
         _check_folder(name, path)
-        return _Source(str(path), path, {})
+        return Source(str(path), path, {})
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise ModelError(f"{name}: a model is a folder, a .gguf file or a Hub id, and this file is none of them")
@@ -147,17 +157,17 @@ def _find(name: str) -> _Source:
             raise ModelError(
                 f"{name}: transformers reads GGUF files with more packages; run: pip install 'multicsr[gguf]'"
             )
-        return _Source(str(path.parent), path.parent, {"gguf_file": path.name})
+        return Source(str(path.parent), path.parent, {"gguf_file": path.name})
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.suffix.lower() == ".gguf":
         raise ModelError(f"{name}: no such file or folder")
     problem = (
         "it is neither a folder here nor a model that the Hugging Face Hub gives us; check the name, the network, and "
         "for a gated model the login (`hf auth login`), or give the path of a local folder"
     )
-    with _explained(name, problem):
+    with explained(name, problem):
         folder = Path(cached_file(name, CONFIG_FILES[0])).parent
     # All further files come from the commit that this one came from.
-    return _Source(name, folder, {"revision": folder.name})
+    return Source(name, folder, {"revision": folder.name})
 
 
 def _check_folder(name: str, folder: Path) -> None:
@@ -186,9 +196,9 @@ def _check_kind(name: str, config: Any) -> None:
         )
 
 
-def _load_model(name: str, source: _Source, config: Any, dtype: torch.dtype) -> Any:
+def _load_model(name: str, source: Source, config: Any, dtype: torch.dtype) -> Any:
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    options: dict[str, Any] = {_dtype_option(): dtype, **source.options}
+    options: dict[str, Any] = {dtype_option(): dtype, **source.options}
     if source.gguf is None:
         options["use_safetensors"] = True
     elif config_class := getattr(transformers, "GgufConfig", None):
@@ -196,7 +206,7 @@ def _load_model(name: str, source: _Source, config: Any, dtype: torch.dtype) -> 
     problem = (
         "it cannot be loaded as a causal or encoder-decoder language model with safetensors weights; use another model"
     )
-    with _explained(name, problem):
+    with explained(name, problem):
         model, report = auto.from_pretrained(
             source.name, config=config, trust_remote_code=False, output_loading_info=True, **options
         )
@@ -216,14 +226,18 @@ def _load_model(name: str, source: _Source, config: Any, dtype: torch.dtype) -> 
     return model
 
 
-def _dtype_option() -> str:
+def dtype_option() -> str:
     """`torch_dtype` was renamed in transformers 4.56."""
     major, minor, *_ = transformers.__version__.split(".")
     return "dtype" if (int(major), int(minor)) >= (4, 56) else "torch_dtype"
 
 
-def _file_hashes(name: str, source: _Source, tokenizer: Any) -> dict[str, str]:
-    """SHA-256 of every file that decides what the model writes, by its role or name."""
+def file_hashes(name: str, source: Source, tokenizer: Any) -> dict[str, str]:
+    """SHA-256 of every file that decides what the model answers, by its role or name.
+
+    Raises:
+        ModelError: if there is no tokenizer.
+    """
     if source.gguf is not None:
         return {"gguf": _sha256(source.gguf)}
     weights = {WEIGHTS}
@@ -244,7 +258,7 @@ def _sha256(path: Path) -> str:
 
 
 @contextmanager
-def _explained(name: str, problem: str) -> Iterator[None]:
+def explained(name: str, problem: str) -> Iterator[None]:
     """Turns what the libraries raise into one line for the user: model, problem and fix, first line of the cause."""
     try:
         yield
@@ -257,7 +271,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet(*, local: bool) -> Iterator[None]:
+def quiet(*, local: bool) -> Iterator[None]:
     """Keeps the library's remarks off the terminal, and its progress bars where nothing is downloaded."""
     verbosity = transformers_logging.get_verbosity()
     bars = local and transformers_logging.is_progress_bar_enabled()

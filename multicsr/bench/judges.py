@@ -12,7 +12,7 @@ from time import perf_counter
 
 from multicsr.agents.judge import Answer, JudgeAgent
 from multicsr.bench.machine import Machine, this_machine
-from multicsr.calibration import llm_name, own_number
+from multicsr.calibration import Fitted, llm_name, own_number
 from multicsr.config import Config, JudgeConfig
 from multicsr.containment import Limits
 from multicsr.errors import InputError, UsageError
@@ -70,7 +70,7 @@ class JudgeResult(Record):
     """What one judge is worth.
 
     Attributes:
-        calibrated: whether a calibration maps its numbers.
+        calibration: what the map of its numbers was fitted on; None where its similarities are its own.
         pairs_per_s: without loading.
         failures: pairs that it could not rate and that are left out, by reason.
     """
@@ -78,7 +78,7 @@ class JudgeResult(Record):
     judge: str
     version: str
     model: str
-    calibrated: bool
+    calibration: Fitted | None
     sts: tuple[StsAgreement, ...]
     nli: tuple[NliAgreement, ...]
     retest: Retest | None
@@ -110,7 +110,7 @@ def read_files(
     """The files to measure on, each with at most `limit` pairs, drawn by the seed.
 
     Raises:
-        InputError: a file is malformed, or has no entailment or no contradiction.
+        InputError: a file is malformed, its scores are all the same, or it has no entailment or no contradiction.
         UsageError: there is none.
     """
     if not sts and not nli:
@@ -119,7 +119,10 @@ def read_files(
     for path in sts:
         scored = draw(read_sts(path), limit, seed)
         pairs = [Pair(first=one, second=two) for one, two, _ in scored]
-        files.append(LabelledFile(str(path), False, pairs, [score for _, _, score in scored]))
+        said = [score for _, _, score in scored]
+        if len(set(said)) < 2:
+            raise InputError(f"{path}: the {len(said)} scores are all the same; it takes pairs that differ in them")
+        files.append(LabelledFile(str(path), False, pairs, said))
     for path in nli:
         labelled = draw([row for row in read_nli(path) if row[2] != "neutral"], limit, seed)
         pairs = [Pair(first=premise, second=hypothesis) for premise, hypothesis, _ in labelled]
@@ -165,7 +168,7 @@ def _measure(
         judge=agent.plugin.name,
         version=agent.plugin.version,
         model=llm_name(agent.recipe),
-        calibrated=agent.calibration is not None,
+        calibration=agent.calibration.fitted if agent.calibration else None,
         sts=tuple(_on_scores(file, said) for file, said in by_file if not file.entailments),
         nli=tuple(_on_entailments(file, said) for file, said in by_file if file.entailments),
         retest=_retest([answers[n] for n in again], second) if again else None,

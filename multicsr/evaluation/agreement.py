@@ -38,7 +38,7 @@ class Bin(Record):
     low: float
     pairs: int
     mean_similarity: float | None
-    mean_score: float | None
+    mean_score: Estimate | None
 
 
 def agreement(similarities: Sequence[float], scores: Sequence[float]) -> Agreement:
@@ -59,7 +59,7 @@ def rank_correlation(one: Numbers, other: Numbers) -> float:
 
 
 def reliability(similarities: Sequence[float], scores: Sequence[float]) -> tuple[Bin, ...]:
-    """The pairs in bins by similarity: of a calibrated judge, the two means of a bin are close."""
+    """[N] pairs in bins by similarity: of a calibrated judge, the two means of a bin are close."""
     said, human = np.asarray(similarities, np.float64), np.asarray(scores, np.float64)
     chosen = np.minimum(said.astype(np.int64), BINS - 1)
     return tuple(
@@ -67,7 +67,7 @@ def reliability(similarities: Sequence[float], scores: Sequence[float]) -> tuple
             low=low,
             pairs=int(inside.sum()),
             mean_similarity=float(said[inside].mean()) if inside.any() else None,
-            mean_score=float(human[inside].mean()) if inside.any() else None,
+            mean_score=bootstrap(np.mean, human[inside]),
         )
         for low in range(BINS)
         for inside in [chosen == low]

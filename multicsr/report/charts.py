@@ -111,6 +111,10 @@ def scatter_chart(points: Sequence[Point], thresholds: Thresholds | None) -> Cha
         notes.append(f"{count(len(shown))} of {count(len(points), 'triplet')} drawn, evenly taken from each outcome.")
     if merged:
         notes.append("A larger mark stands for several triplets with equal scores.")
+    if swapped := sum(point.swapped for point in points):
+        notes.append(
+            f"Positive and hard negative of {count(swapped, 'triplet')} are shown swapped, as a filter left them."
+        )
     tally = Counter(point.status for point in points)
     desc = ", ".join(f"{count(tally[status])} {status}" for status in Status if tally[status]) or "no data"
     if points:
@@ -135,7 +139,8 @@ def _marks(plot: Plot, points: Sequence[Point]) -> tuple[Svg, bool]:
         first = group[0]
         anchor = first.anchor if len(first.anchor) <= 100 else f"{first.anchor[:99]}…"
         more = f", and {count(len(group) - 1, 'other')}" if len(group) > 1 else ""
-        tooltip = f"{first.sentence_id}: {anchor} (a {a:.2f}, b {b:.2f}, {status}{more})"
+        name = f"{first.sentence_id}{', swapped' if first.swapped else ''}"
+        tooltip = f"{name}: {anchor} (a {a:.2f}, b {b:.2f}, {status}{more})"
         out.append(mark(status, plot.x(a), plot.y(b), min(14.0, 3.2 * len(group) ** 0.5), tooltip))
     return join(out), len(groups) < len(points)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from multicsr.schemas import Record, Similarity, Status
+from multicsr.schemas import Probability, Record, Similarity, Status
 
 Count = Annotated[int, Field(ge=0)]
 Role = Literal["smoke", "development", "test"]
@@ -102,18 +102,47 @@ class Thresholds(Record):
     gamma: float
 
 
+class Cascade(Record):
+    """How the two judges of a cascade shared the pairs.
+
+    Attributes:
+        first, second: their names.
+        low, high: the similarities from the first between which, both included, the second was asked.
+        alone: pairs that the first decided.
+        escalated: pairs that the second was asked too.
+    """
+
+    first: str
+    second: str
+    low: Similarity
+    high: Similarity
+    alone: Count
+    escalated: Count
+
+
 class Point(Record):
-    """One judged triplet: `a` is the similarity of anchor and positive, `b` of anchor and hard negative, 0 to 5."""
+    """One judged triplet: `a` is the similarity of anchor and positive, `b` of anchor and hard negative, 0 to 5.
+
+    `swapped` is whether a filter exchanged the two; they stand here as they were used.
+    """
 
     sentence_id: int
     a: Similarity
     b: Similarity
     status: Status
     anchor: str
+    swapped: bool = False
 
 
 class Example(Record):
-    """One triplet to read. A failed sentence may lack what was never written or judged."""
+    """One triplet to read, as it was used. A failed sentence may lack what was never written or judged.
+
+    Attributes:
+        a, b: similarities of the positive and of the hard negative to the anchor.
+        contradiction_positive, contradiction_negative: how likely each contradicts the anchor; None where no
+            judge said.
+        swapped: whether a filter exchanged positive and hard negative, which stand here as they were used.
+    """
 
     sentence_id: int
     status: Literal[Status.ACCEPTED, Status.REJECTED, Status.FAILED]
@@ -123,6 +152,9 @@ class Example(Record):
     negative: str | None = None
     a: Similarity | None = None
     b: Similarity | None = None
+    contradiction_positive: Probability | None = None
+    contradiction_negative: Probability | None = None
+    swapped: bool = False
     filter: str = ""
     reason: str = ""
     detail: str = ""
@@ -201,6 +233,9 @@ class ReportData(Record):
         omega: ω of contrastive generation; None where nothing was generated.
         phi: φ of the similarity mask; None where nothing was trained.
         thresholds: None where no curation filter ran.
+        contradiction: the least probability of contradiction that curation asks of a hard negative, and one minus the
+            most that it allows a positive; None where it asks for none.
+        cascade: None where another judge rated the pairs.
         points: the judged triplets; a chart draws 3,000 of them at most and says so.
         positive_scores, negative_scores: every judged a and b, for the histograms.
         examples: a few hundred at most, in the order in which they are to be read.
@@ -214,6 +249,8 @@ class ReportData(Record):
     omega: float | None = None
     phi: float | None = None
     thresholds: Thresholds | None = None
+    contradiction: Probability | None = None
+    cascade: Cascade | None = None
     points: tuple[Point, ...] = ()
     positive_scores: tuple[Similarity, ...] = ()
     negative_scores: tuple[Similarity, ...] = ()

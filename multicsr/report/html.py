@@ -48,9 +48,15 @@ def render_report(data: ReportData) -> str:
         judged=[status for status in Status if status in {point.status for point in data.points}],
         unused_lines=words.unused_lines(data.funnel),
         further_rounds=words.further_rounds(data.funnel),
+        shared_work=words.shared_work(data.cascade) if data.cascade else "",
+        contradictions=any(map(_tells_contradiction, data.examples)),
         charts=_charts(data),
         seeds=[_seed(curve) for curve in data.curves],
     )
+
+
+def _tells_contradiction(example: Example) -> bool:
+    return example.contradiction_positive is not None or example.contradiction_negative is not None
 
 
 def _unbroken(text: str) -> Svg:

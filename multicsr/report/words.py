@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from multicsr.report.data import EvaluationRow, Funnel, ReportData
+from multicsr.report.data import Cascade, EvaluationRow, Funnel, ReportData
 
 # Below this, in points of Spearman × 100, nobody should read a difference into two scores.
 NO_CHANGE = 0.05
@@ -63,6 +63,17 @@ def further_rounds(funnel: Funnel) -> str:
         return f"{attempts} added no triplet to {count(first)}."
     times = f", {total / first:.2f} times as many" if first else ""
     return f"{attempts} raised the number of triplets from {count(first)} to {count(total)}{times}."
+
+
+def shared_work(cascade: Cascade) -> str:
+    """What each judge of a cascade decided, and what the second was spared."""
+    total = cascade.alone + cascade.escalated
+    first = f"The first judge, {cascade.first}, decided {count(cascade.alone)} of {count(total, 'pair')} alone."
+    unsure = f"for which the first said {cascade.low:g} to {cascade.high:g} or nothing"
+    return (
+        f"{first} The second, {cascade.second}, was asked about the other {count(cascade.escalated)}, {unsure}, and so "
+        f"was spared {percent(cascade.alone, total)} of the pairs."
+    )
 
 
 def undecided(row: EvaluationRow) -> bool:

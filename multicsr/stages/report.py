@@ -12,6 +12,7 @@ from multicsr.config import commented_yaml
 from multicsr.evaluation.statistics import mean_over_seeds
 from multicsr.files import write_atomically
 from multicsr.report.data import (
+    Cascade,
     DevPoint,
     EndReason,
     EvaluationRow,
@@ -34,6 +35,12 @@ from multicsr.store import Store
 from multicsr.workspace import REPORT, Workspace
 
 EXAMPLES_PER_GROUP = 25
+# What the judge said of the two sentences, in the places in which they were used.
+PLACED = """
+iif(d.swapped, r.b, r.a) AS a, iif(d.swapped, r.a, r.b) AS b,
+iif(d.swapped, r.contradiction_b, r.contradiction_a) AS contradiction_positive,
+iif(d.swapped, r.contradiction_a, r.contradiction_b) AS contradiction_negative
+"""
 JUDGED = """
 FROM decisions d JOIN candidates c ON c.key = d.candidate JOIN sentences s ON s.id = d.sentence_id
 LEFT JOIN scores r ON r.candidate = c.key AND r.recipe = ?
@@ -67,7 +74,11 @@ def report_data(work: Workspace) -> ReportData:
     plugin = work.registry.get("filter", "curation", "filters") if curation is not None else None
     options = plugin.check_options(curation or {}, "filters.curation") if plugin else None
     judge = store.get_meta("judge") or ""
-    scores = store.query("SELECT a, b FROM scores WHERE recipe = ? AND failure IS NULL ORDER BY candidate", (judge,))
+    scores = store.query(
+        f"SELECT {PLACED} FROM scores r LEFT JOIN decisions d ON d.candidate = r.candidate "
+        "WHERE r.recipe = ? AND r.failure IS NULL ORDER BY r.candidate",
+        (judge,),
+    )
     return ReportData(
         title=work.folder.resolve().name,
         created=datetime.now(UTC),
@@ -77,6 +88,8 @@ def report_data(work: Workspace) -> ReportData:
         omega=config.generate.omega,
         phi=config.train.phi,
         thresholds=Thresholds(**{name: options[name] for name in Thresholds.model_fields}) if options else None,
+        contradiction=options["contradiction"] if options else None,
+        cascade=_cascade(store, judge),
         points=tuple(_points(store, judge)),
         positive_scores=tuple(row["a"] for row in scores),
         negative_scores=tuple(row["b"] for row in scores),
@@ -144,17 +157,51 @@ def _ended(status: str) -> Literal[Status.REJECTED, Status.FAILED]:
 
 
 def _points(store: Store, judge: str) -> list[Point]:
-    rows = store.query(f"SELECT d.sentence_id, d.status, s.text, r.a, r.b {JUDGED} WHERE r.a IS NOT NULL", (judge,))
+    rows = store.query(
+        f"SELECT d.sentence_id, d.status, d.swapped, s.text, {PLACED} {JUDGED} WHERE r.a IS NOT NULL", (judge,)
+    )
     return [
-        Point(sentence_id=r["sentence_id"], a=r["a"], b=r["b"], status=Status(r["status"]), anchor=r["text"])
+        Point(
+            sentence_id=r["sentence_id"],
+            a=r["a"],
+            b=r["b"],
+            status=Status(r["status"]),
+            anchor=r["text"],
+            swapped=bool(r["swapped"]),
+        )
         for r in rows
     ]
 
 
+def _cascade(store: Store, judge: str) -> Cascade | None:
+    """Whom a cascade asked about how many pairs; None of another judge, and where no score tells."""
+    recipe = store.recipe(judge) if judge else {}
+    if recipe.get("judge") != "cascade":
+        return None
+    rows = store.query(
+        "SELECT json_extract(half.value, '$.escalated') AS escalated, count(*) AS pairs "
+        "FROM scores, json_each(scores.extra) AS half WHERE recipe = ? GROUP BY escalated",
+        (judge,),
+    )
+    pairs = {bool(row["escalated"]): row["pairs"] for row in rows}
+    options = recipe["options"]
+    if not pairs:  # the database is older than what tells it
+        return None
+    return Cascade(
+        first=options["first"]["name"],
+        second=options["second"]["name"],
+        low=options["low"],
+        high=options["high"],
+        alone=pairs.get(False, 0),
+        escalated=pairs.get(True, 0),
+    )
+
+
 def _examples(store: Store, judge: str) -> list[Example]:
     rows = store.query(
-        "SELECT * FROM (SELECT d.sentence_id, d.status, d.layer, d.reason, d.detail, c.attempt, s.text, c.positive, "
-        "c.negative, r.a, r.b, row_number() OVER (PARTITION BY d.status, d.layer, d.reason ORDER BY d.sentence_id) "
+        "SELECT * FROM (SELECT d.sentence_id, d.status, d.swapped, d.layer, d.reason, d.detail, c.attempt, s.text, "
+        "iif(d.swapped, c.negative, c.positive) AS positive, iif(d.swapped, c.positive, c.negative) AS negative, "
+        f"{PLACED}, row_number() OVER (PARTITION BY d.status, d.layer, d.reason ORDER BY d.sentence_id) "
         f"AS n {JUDGED}) WHERE n <= ? ORDER BY status, layer, reason, sentence_id",
         (judge, EXAMPLES_PER_GROUP),
     )
@@ -168,6 +215,9 @@ def _examples(store: Store, judge: str) -> list[Example]:
             negative=r["negative"],
             a=r["a"],
             b=r["b"],
+            contradiction_positive=r["contradiction_positive"],
+            contradiction_negative=r["contradiction_negative"],
+            swapped=bool(r["swapped"]),
             filter=r["layer"],
             reason=r["reason"],
             detail=r["detail"],

@@ -59,7 +59,7 @@ def files(tmp_path: Path) -> Path:
 
 def bench(folder: Path, *arguments: str) -> Result:
     command = ["bench", "judges", "--plugin", str(folder / "plugin.py"), "-q", *arguments]
-    return CliRunner().invoke(cli, command)
+    return CliRunner(env={"COLUMNS": "160"}).invoke(cli, command)
 
 
 def judged(folder: Path, *arguments: str) -> Any:
@@ -110,25 +110,59 @@ def test_a_calibration_moves_the_error_and_no_rank(files: Path) -> None:
     assert len(Calibration.load(files / "c.json").knots) == 12
     (own,) = judged(files, "--judge", judge)["judges"]
     (mapped,) = judged(files, "--judge", judge, "--set", f"judge.calibration={output}")["judges"]
-    assert (own["calibrated"], mapped["calibrated"]) == (False, True)
+    assert own["calibration"] is None
+    assert mapped["calibration"] == Calibration.load(files / "c.json").fitted.model_dump()
+    assert mapped["calibration"]["file"] == "sts.tsv"
     assert own["sts"][0]["spearman"] == mapped["sts"][0]["spearman"]
     assert mapped["sts"][0]["mean_absolute_error"]["value"] < 0.1 < own["sts"][0]["mean_absolute_error"]["low"]
+
+
+def rows(result: Result) -> dict[str, list[str]]:
+    """The table that was printed: what each row is called, and its cells."""
+    assert result.exit_code == 0, result.output + str(result.exception)
+    cells = [line.strip("│").split("│") for line in result.stdout.splitlines() if line.startswith("│")]
+    return {name.strip(): [cell.strip() for cell in row] for name, *row in cells}
 
 
 def test_what_it_prints(files: Path) -> None:
     chosen = [f"--sts={files / 'sts.tsv'}", f"--nli={files / 'nli.tsv'}", "--limit=10"]
     result = bench(files, *chosen, "--judge=oracle", "--judge=oracle {afraid_of: pair}")
-    assert result.exit_code == 0, result.output
-    for text in ("sts.tsv: Spearman", "nli.tsv: AUC", "once more: the same", "100.0%", "pairs/s", "failed"):
-        assert text in result.stdout
+    found = rows(result)
+    assert list(found) == [
+        *("sts.tsv: Spearman", "sts.tsv: mean absolute error", "nli.tsv: AUC"),
+        *("once more: Spearman", "once more: the same", "calibrated on", "pairs/s", "failed"),
+    ]
+    assert found["sts.tsv: Spearman"] == ["1.000 [1.000, 1.000]", "–"]
+    assert found["sts.tsv: mean absolute error"] == ["0.000 [0.000, 0.000]", "–"]
+    assert found["once more: the same"][0] == "100.0%"
+    assert (found["calibrated on"], found["failed"]) == (["–", "–"], ["0", "10"])
     assert "oracle {afraid_of: pair}: 10 pairs could not be rated: afraid" in result.stdout
     assert f"10 pairs of {files / 'sts.tsv'}, 10 pairs of {files / 'nli.tsv'}" in result.stdout
+
+
+def test_a_row_is_printed_where_some_judge_has_a_figure_for_it(files: Path) -> None:
+    chosen = [f"--sts={files / 'wide.tsv'}", f"--nli={files / 'nli.tsv'}", "--retest=0", "--judge=oracle"]
+    judge = "--judge=oracle {contradicts: true}"
+    alone, both = rows(bench(files, *chosen)), rows(bench(files, *chosen, judge))
+    assert list(alone) == ["wide.tsv: Spearman", "nli.tsv: AUC", "calibrated on", "pairs/s", "failed"]
+    assert list(both) == [*list(alone)[:2], "nli.tsv: AUC, contradiction", *list(alone)[2:]]
+    none, told = both["nli.tsv: AUC, contradiction"]
+    assert (none, told[:6]) == ("–", "0.950 ")
+
+
+def test_it_is_told_what_a_judge_is_calibrated_on(files: Path) -> None:
+    output, sts = str(files / "c.json"), str(files / "sts.tsv")
+    own = ["--plugin", str(files / "plugin.py"), "--judge", "oracle", "--pairs", sts, "-o", output, "-q"]
+    assert CliRunner().invoke(cli, ["calibrate", *own]).exit_code == 0
+    chosen = [f"--sts={files / 'wide.tsv'}", "--judge=oracle", "--set", f"judge.calibration={output}"]
+    assert rows(bench(files, *chosen))["calibrated on"] == ["sts.tsv"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--judge", "oracle"], "--sts"),
+        (["--judge", "oracle", "--sts", "same.tsv"], "same.tsv: the 3 scores are all the same"),
         (["--judge", "oracle", "--sts", "no.tsv"], "no.tsv: cannot read"),
         (["--judge", "salomon", "--sts", "sts.tsv"], "salomon"),
         (["--judge", "oracle {half: maybe}", "--sts", "sts.tsv"], "judge.options.half"),
@@ -140,6 +174,7 @@ def test_what_cannot_be_done_is_said(
     files: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
     monkeypatch.chdir(files)
+    Path("same.tsv").write_text("sentence1\tsentence2\tscore\n" + "a\tsays 1\t2\n" * 3, "utf-8")
     result = bench(files, *arguments)
     assert isinstance(result.exception, UsageError)
     assert said in str(result.exception)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 SENTENCES = "The bus was late again.\nTwo dogs play in the snow.\n"
+PAIRS = "sentence1\tsentence2\tscore\nThe bus was late.\tThe bus came late.\t5\nA dog.\tA house.\t0\n"
 
 # name → (files to write, arguments, what the message must say)
 WRONG: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
@@ -71,6 +72,41 @@ WRONG: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
     "bench of nothing": ({}, ["bench", "generate", "--naive", "0"], ["--naive", "0"]),
     "bench with a wrong limit": ({}, ["bench", "score", "--limit", "0"], ["input.limit", "0"]),
     "bench score of transformers": ({}, ["bench", "score", "--llm", "hf:x"], ["hf:x", "GGUF"]),
+    "bench of judges without pairs": ({}, ["bench", "judges", "--judge", "embedding"], ["--sts", "--nli"]),
+    "calibrate without pairs": ({}, ["calibrate", "--judge", "embedding"], ["--pairs"]),
+    "calibrate on a few pairs": ({"p.tsv": PAIRS}, ["calibrate", "--pairs", "p.tsv"], ["p.tsv", "2 pairs", "20"]),
+    "calibrate over a file": (
+        {"p.tsv": PAIRS, "c.json": "mine"},
+        ["calibrate", "--pairs", "p.tsv", "-o", "c.json"],
+        ["-o c.json", "there already"],
+    ),
+    "calibrate checked on nothing": (
+        {"p.tsv": PAIRS},
+        ["calibrate", "--pairs", "p.tsv", "--check", "no.tsv"],
+        ["no.tsv", "cannot read"],
+    ),
+    "calibrate checked on the same pairs": (
+        {"p.tsv": PAIRS},
+        ["calibrate", "--pairs", "p.tsv", "--check", "p.tsv"],
+        ["p.tsv", "--check"],
+    ),
+    "bench train of a missing file": ({}, ["bench", "train", "no.csv"], ["no.csv", "cannot read"]),
+    "bench train of sentences": ({"s.txt": SENTENCES}, ["bench", "train", "s.txt"], ["s.txt", "sent0", "hard_neg"]),
+    "bench train with a wrong precision": ({}, ["bench", "train", "--precision", "fp8"], ["train.precision", "fp8"]),
+    "bench train of random GPT": ({}, ["bench", "train", "--encoder", "random:gpt"], ["random:gpt", "bert-base"]),
+    "compare without a run": ({}, ["compare", "nowhere"], ["nowhere", "no run"]),
+    "compare nothing": ({}, ["compare"], ["RUN"]),
+    "evaluate without a run": ({}, ["evaluate", "nowhere", "--mteb", "STS12"], ["nowhere", "no run"]),
+    "unknown MTEB task": (
+        {"s.txt": SENTENCES},
+        ["run", "s.txt", "--set", "evaluate.mteb_tasks=[STS120]"],
+        ["evaluate.mteb_tasks", "STS120", "STS12"],
+    ),
+    "no name of a Hub data set": (
+        {"s.txt": SENTENCES},
+        ["run", "s.txt", "--set", "evaluate.hub_sets=['a b']"],
+        ["evaluate.hub_sets", "a b"],
+    ),
     "unknown benchmark": ({}, ["bench", "everything"], ["everything"]),
     "unknown option": ({}, ["run", "--omgea", "1"], ["--omgea"]),
 }

@@ -34,9 +34,11 @@ def test_every_pair_is_in_one_bin_by_what_the_judge_says() -> None:
     bins = reliability([0.0, 0.5, 1.0, 4.99, 5.0], [1.0, 2.0, 0.0, 4.0, 5.0])
     assert [found.low for found in bins] == [0, 1, 2, 3, 4]
     assert [found.pairs for found in bins] == [2, 1, 0, 0, 2]
-    assert (bins[0].mean_similarity, bins[0].mean_score) == (0.25, 1.5)
-    assert (bins[4].mean_similarity, bins[4].mean_score) == (pytest.approx(4.995), 4.5)
-    assert (bins[2].mean_similarity, bins[2].mean_score) == (None, None)
+    assert [found.mean_similarity for found in bins] == [0.25, 1, None, None, pytest.approx(4.995)]
+    scores = [found.mean_score for found in bins]
+    assert [score and score.value for score in scores] == [1.5, 0, None, None, 4.5]
+    assert scores[0] is not None
+    assert (scores[0].low, scores[0].high) == (1, 2)
 
 
 def test_nli_files_are_read_by_the_names_of_their_columns(tmp_path: Path) -> None:

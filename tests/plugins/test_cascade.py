@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from multicsr.agents.judge import JudgeAgent
+from multicsr.calibration import Calibration, Fitted, Knot, judge_identity
 from multicsr.errors import ConfigError
-from multicsr.schemas import Failure, Pair, Score
+from multicsr.evaluation.agreement import Agreement
+from multicsr.schemas import Pair
 from tests.judges import judge
 
 # The first sentence says what the first judge answers, the second one what the second does.
@@ -19,7 +22,9 @@ from multicsr import Failure, Pair, Score, judge
 asked = []
 
 def answer(text):
-    return Failure(reason=text) if text == "?" else Score(similarity=float(text), raw=100.0, contradiction=0.5)
+    if text == "?":
+        return Failure(reason=text, verbatim=("what it said",))
+    return Score(similarity=float(text), raw=100.0, contradiction=0.5)
 
 @judge("cheap", version="1")
 def cheap(pairs: Sequence[Pair]) -> Sequence[Score]:
@@ -44,29 +49,50 @@ def pairs(*texts: str) -> list[Pair]:
     return [Pair(first=text.split()[0], second=text.split()[1]) for text in texts]
 
 
-def score(similarity: float) -> Score:
-    return Score(similarity=similarity, raw=similarity, contradiction=0.5)
+def answers(agent: JudgeAgent, *texts: str) -> list[dict[str, Any]]:
+    return [answer.model_dump() for answer in agent.batch(pairs(*texts))]
+
+
+def score(similarity: float, *, escalated: bool) -> dict[str, Any]:
+    return {"similarity": similarity, "raw": similarity, "contradiction": 0.5, "escalated": escalated}
 
 
 def shown_to_the_second(agent: JudgeAgent) -> list[list[str]]:
-    asked: list[list[str]] = agent._opened.members["second"].plugin.target.__globals__["asked"]
+    asked: list[list[str]] = agent.judges["second"].plugin.target.__globals__["asked"]
     return asked
 
 
 def test_the_second_is_asked_where_the_first_is_not_sure(file: Path) -> None:
     agent = judge("cascade", file=file, low=2, high=4, **STEPS)
-    answers = agent.batch(pairs("1.99 5", "2 5", "3 1", "4 0", "4.01 0", "? 3", "3 ?"))
-    assert answers == [score(1.99), score(5), score(1), score(0), score(4.01), score(3), Failure(reason="?")]
+    assert answers(agent, "1.99 5", "2 5", "3 1", "4 0", "4.01 0", "? 3", "3 ?") == [
+        score(1.99, escalated=False),
+        score(5, escalated=True),
+        score(1, escalated=True),
+        score(0, escalated=True),
+        score(4.01, escalated=False),
+        score(3, escalated=True),
+        {"reason": "?", "verbatim": ("what it said",), "escalated": True},
+    ]
     assert shown_to_the_second(agent) == [["5", "1", "0", "3", "?"]]
-    cascade = agent._opened.target
-    assert (cascade.asked, cascade.escalated) == (7, 5)
-    agent.batch(pairs("0 0"))
-    assert (cascade.asked, cascade.escalated) == (8, 5)
+
+
+def test_what_was_escalated_is_stored_with_the_calibrated_score_too(file: Path, tmp_path: Path) -> None:
+    plain = judge("cascade", file=file, low=2, high=4, **STEPS)
+    said = Agreement(spearman=None, pearson=None, mean_absolute_error=None)
+    fitted = Fitted(file="pairs.tsv", pairs=100, failures=0, date="2025-01-01T00:00:00Z")
+    knots = (Knot(0, 0), Knot(5, 2.5))
+    recipe = judge_identity(plain.recipe)
+    Calibration(recipe=recipe, knots=knots, fitted=fitted, before=said, after=said).save(tmp_path / "half.json")
+    agent = judge("cascade", file=file, calibration=str(tmp_path / "half.json"), low=2, high=4, **STEPS)
+    assert answers(agent, "1 3", "3 4") == [
+        score(1, escalated=False) | {"similarity": 0.5},
+        score(4, escalated=True) | {"similarity": 2},
+    ]
 
 
 def test_the_second_is_left_alone_where_nobody_needs_it(file: Path) -> None:
     agent = judge("cascade", file=file, low=2, high=4, **STEPS)
-    assert agent.batch(pairs("1 3", "5 3")) == [score(1), score(5)]
+    assert answers(agent, "1 3", "5 3") == [score(1, escalated=False), score(5, escalated=False)]
     assert shown_to_the_second(agent) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,18 @@ def test_the_weights_and_the_settings_are_part_of_the_identity_and_the_place_is_
     assert len(unlike | {same}) == 4
 
 
-def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="not an encoder"):
-        _ = judge("embedding", model=str(tmp_path)).recipe
-    for options, message in (({"device": "gpu"}, "device = 'gpu'"), ({"max_tokens": 1}, "max_tokens = 1")):
+def test_what_cannot_be_used_is_said(folder: Path, tmp_path: Path) -> None:
+    cases: tuple[tuple[dict[str, str], str], ...] = (
+        ({"model": str(tmp_path)}, f"model = '{tmp_path}': not an encoder"),
+        ({"model": "./nowhere"}, "model = './nowhere': no folder here"),
+        ({"model": str(folder), "device": "cuda:99"}, "device = 'cuda:99': this machine has"),
+    )
+    for options, message in cases:
+        with pytest.raises(ModelError, match=rf"^judge\.options\.{re.escape(message)}"):
+            _ = judge("embedding", **options).recipe
+    for wrong, message in (({"device": "gpu"}, "device = 'gpu'"), ({"max_tokens": 1}, "max_tokens = 1")):
         with pytest.raises(ConfigError, match=rf"judge\.options\.{message}: "):
-            judge("embedding", **options)
+            judge("embedding", **wrong)
 
 
 @pytest.mark.bundled

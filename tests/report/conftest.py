@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from multicsr.report.data import (
+    Cascade,
     DevPoint,
     EndReason,
     EvaluationRow,
@@ -106,7 +107,9 @@ def examples() -> tuple[Example, ...]:
     out: list[Example] = []
     for number, (anchor, positive, negative) in enumerate(_TRIPLETS):
         texts = {"sentence_id": 11 * number + 3, "anchor": anchor, "positive": positive, "negative": negative}
-        out.append(Example(status=Status.ACCEPTED, attempt=number % 2, a=4.7 - number / 9, b=0.6 + number / 9, **texts))
+        told = {"contradiction_positive": 0.02, "contradiction_negative": 0.9 - number / 25} if number % 2 else {}
+        scores = {"a": 4.7 - number / 9, "b": 0.6 + number / 9}
+        out.append(Example(status=Status.ACCEPTED, attempt=number % 2, swapped=number == 3, **texts, **scores, **told))
     for number, (name, reason, detail, a, b) in enumerate(_REJECTED):
         anchor, positive, negative = _TRIPLETS[number]
         why = {"filter": name, "reason": reason, "detail": detail, "a": a, "b": b}
@@ -219,6 +222,8 @@ def full() -> ReportData:
         omega=0.5,
         phi=0.95,
         thresholds=thresholds,
+        contradiction=0.4,
+        cascade=Cascade(first="likelihood", second="nli", low=2, high=4, alone=904, escalated=202),
         points=scatter,
         positive_scores=tuple(point.a for point in scatter),
         negative_scores=tuple(point.b for point in scatter),

@@ -93,6 +93,16 @@ def test_equal_points_merge_into_a_larger_mark() -> None:
     assert charts.scatter_chart([point(4, 1)], PAPER).note == ""
 
 
+def test_a_swapped_triplet_is_said_to_be() -> None:
+    swapped = point(4, 1).model_copy(update={"swapped": True})
+    chart = charts.scatter_chart([swapped, point(2, 2)], PAPER)
+    assert [mark[0].text for mark in of_class(parse(chart), "mark")] == [
+        "7, swapped: An anchor. (a 4.00, b 1.00, accepted)",
+        "7: An anchor. (a 2.00, b 2.00, accepted)",
+    ]
+    assert chart.note == "Positive and hard negative of 1 triplet are shown swapped, as a filter left them."
+
+
 def test_twenty_thousand_points_are_thinned_the_same_way_each_time(big: ReportData) -> None:
     start = time.perf_counter()
     chart = charts.scatter_chart(big.points, big.thresholds)

@@ -117,8 +117,41 @@ def test_the_page_leaves_nothing_out(full: ReportData) -> None:
     for reason in full.funnel.reasons:
         assert reason.reason in page.text
     assert "A second attempt raised the number of triplets from 246 to 301, 1.22 times as many." in page.text
-    for symbol in ("α = 3", "β = 3", "γ = 1", "φ = 0.95", "ω = 0.5"):
-        assert symbol in page.text
+    text = " ".join(page.text.split())
+    for term in (
+        "ω = 0.5 is how strongly",
+        "α = 3 is the least a",
+        "β = 3 is the most b",
+        "γ = 1 is the lead over b",
+        "It may also say how likely each contradicts the anchor",
+        "contradiction = 0.4 is the least c that a hard negative needs; a positive may have 0.6 at most.",
+        "φ = 0.95 is the similarity above which",
+        "decided 904 of 1,106 pairs alone",
+    ):
+        assert term in text
+
+
+def test_an_example_says_how_likely_each_sentence_contradicts_and_that_it_was_swapped(full: ReportData) -> None:
+    shown = full.examples[0].model_copy(
+        update={"a": 4.5, "b": 1.5, "contradiction_positive": 0.02, "contradiction_negative": 0.9}
+    )
+
+    def page_of(**changes: object) -> str:
+        update = {"examples": (shown.model_copy(update=changes),), "contradiction": None}
+        return " ".join(Page(render_report(full.model_copy(update=update))).text.split())
+
+    asked, swapped = "c is how likely it contradicts it", "swapped: positive and hard negative changed places"
+    page = page_of()
+    assert "a 4.5, probability that it contradicts the anchor c 0.02" in page
+    assert "b 1.5, probability that it contradicts the anchor c 0.90" in page
+    assert asked in page
+    assert swapped not in page
+    assert swapped in page_of(swapped=True)
+    page = page_of(contradiction_positive=None, contradiction_negative=None)
+    assert "b 1.5" in page
+    assert asked not in page
+    assert "probability that it contradicts" not in page
+    assert "It may also say" not in page
 
 
 def test_the_smoke_measure_is_never_a_benchmark(full: ReportData) -> None:

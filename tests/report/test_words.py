@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from multicsr.report import words
-from multicsr.report.data import EvaluationRow, Funnel, ReportData, Round, SeedScore
+from multicsr.report.data import Cascade, EvaluationRow, Funnel, ReportData, Round, SeedScore
 
 
 def row(before, after, *, role="test", interval=None, seeds=1, name="stsb-test") -> EvaluationRow:
@@ -76,6 +76,21 @@ def test_it_says_what_further_rounds_added(rounds: list[tuple[int, int, int]], s
     ]
     total = sum(item.accepted for item in items)
     assert words.further_rounds(Funnel(lines=total, sentences=total, accepted=total, rounds=tuple(items))) == said
+
+
+@pytest.mark.parametrize(
+    ("alone", "escalated", "said"),
+    [
+        (7, 3, ("decided 7 of 10 pairs alone.", "was asked about the other 3, for", "was spared 70.0 % of the pairs.")),
+        (1, 0, ("decided 1 of 1 pair alone.", "was asked about the other 0, for", "was spared 100.0 % of the pairs.")),
+        (0, 1200, ("decided 0 of 1,200 pairs alone.", "was asked about the other 1,200, for", "was spared 0.0 % of")),
+    ],
+)
+def test_it_says_what_a_cascade_spared_its_second_judge(alone: int, escalated: int, said: tuple[str, ...]) -> None:
+    shared = Cascade(first="likelihood", second="nli", low=2, high=4.5, alone=alone, escalated=escalated)
+    sentence = words.shared_work(shared)
+    for part in ("The first judge, likelihood,", "The second, nli,", "the first said 2 to 4.5 or nothing", *said):
+        assert part in sentence
 
 
 def test_a_failed_run_says_so(failed: ReportData) -> None:

@@ -105,7 +105,7 @@ def judged(folder: Path, calibration: str) -> list[tuple[Any, ...]]:
 def test_another_calibration_asks_nobody_again(folder: Path) -> None:
     own = judged(folder, "none")
     assert asked(folder) == 2 * len(SENTENCES)
-    assert sum(failure == "afraid of dogs; afraid of dogs" for *_, failure in own) == 1
+    assert sum(failure == "afraid of dogs" for *_, failure in own) == 1
     assert all(a == 5 * raw for a, _, raw, _, failure in own if failure is None)
 
     first = judged(folder, calibrated(folder, "first.json", (0, 1), (1, 3)))
@@ -151,6 +151,6 @@ def test_what_is_judged_under_a_calibration_is_mapped_at_once_and_when_it_is_int
 
 def test_the_calibration_of_another_judge_is_refused_and_nobody_asked(folder: Path) -> None:
     path = calibrated(folder, "other.json", (0, 1), (1, 3), version="2")
-    with pytest.raises(ConfigError, match=r"made for overlap \(version 2; .*\n.*judge is overlap \(version 1; "):
+    with pytest.raises(ConfigError, match=r"made for overlap \(version 2; .*\n.*judge here is overlap \(version 1; "):
         judged(folder, path)
     assert asked(folder) == 0
