@@ -216,7 +216,7 @@ def _load_model(name: str, source: Source, config: Any, dtype: torch.dtype) -> A
             f"{name}: the weights lack {missing[0]} and so are no whole language model; use a checkpoint saved with "
             "its language-modelling head"
         )
-    if not config.is_encoder_decoder and "past_key_values" not in inspect.signature(model.forward).parameters:
+    if not config.is_encoder_decoder and _is_recurrent(model):
         raise ModelError(
             f"{name}: {config.model_type} is a recurrent model without keys and values, which this engine cannot "
             "decode; use one with attention layers"
@@ -224,6 +224,18 @@ def _load_model(name: str, source: Source, config: Any, dtype: torch.dtype) -> A
     if config.is_encoder_decoder and model.generation_config.decoder_start_token_id is None:
         raise ModelError(f"{name}: set decoder_start_token_id in its generation_config.json; decoding starts with it")
     return model
+
+
+def cache_argument(model: Any) -> str:
+    """The name under which `model` takes and gives its keys and values (renamed in transformers 5.24), or nothing."""
+    known = inspect.signature(model.forward).parameters
+    return next((name for name in ("cache", "past_key_values") if name in known), "")
+
+
+def _is_recurrent(model: Any) -> bool:
+    """Whether it has a state alone; hybrids, which have attention layers too, can be decoded."""
+    attends = hasattr(model.config.get_text_config(decoder=True), "num_attention_heads")
+    return not cache_argument(model) or (model._is_stateful and not attends)
 
 
 def dtype_option() -> str:

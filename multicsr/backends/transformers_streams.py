@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from multicsr.backends.transformers_decoding import token_log_probs
+from multicsr.backends.transformers_loading import cache_argument
 
 Ids = Sequence[int]
 
@@ -109,8 +110,9 @@ class CausalStreams:
             arguments["position_ids"] = (self._mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         if name := _logits_argument(self._model):
             arguments[name] = last
-        output = self._model(**arguments, past_key_values=self._cache, use_cache=True)
-        self._cache = output.past_key_values
+        name = cache_argument(self._model)
+        output = self._model(**arguments, **{name: self._cache}, use_cache=True)
+        self._cache = output[name]
         logits: Tensor = output.logits
         return logits
 
@@ -170,15 +172,16 @@ class EncoderDecoderStreams:
 
     def _forward(self, ids: Tensor, *, use_cache: bool = True) -> Tensor:
         """Logits [S, T, V] of the decoder's `ids` [S, T], the columns after what the cache holds."""
+        name = cache_argument(self._model)
         output = self._model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self._states),
             attention_mask=self._mask,
             decoder_input_ids=ids,
-            past_key_values=self._cache if use_cache else None,
+            **{name: self._cache if use_cache else None},
             use_cache=use_cache,
         )
         if use_cache:
-            self._cache = output.past_key_values
+            self._cache = output[name]
         logits: Tensor = output.logits
         return logits
 

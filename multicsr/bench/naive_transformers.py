@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from multicsr.backends.transformers_decoding import Detokenizer, cut
-from multicsr.backends.transformers_loading import Checkpoint, load_checkpoint
+from multicsr.backends.transformers_loading import Checkpoint, cache_argument, load_checkpoint
 from multicsr.bench.machine import gpu_peak_bytes, peak_bytes
 from multicsr.bench.results import WritingSpeed
 from multicsr.bench.tasks import NaiveContrast, Written
@@ -53,7 +53,8 @@ class Contrast(LogitsProcessor):  # type: ignore[misc]
     def __init__(self, model: Any, opposite: Tensor, request: ContrastRequest) -> None:
         self._model, self._omega = model, request.omega
         self._log_plausibility = math.log(request.plausibility)
-        self._arguments: dict[str, Any] = {"past_key_values": None, "use_cache": True}
+        self._cache = cache_argument(model)
+        self._arguments: dict[str, Any] = {self._cache: None, "use_cache": True}
         self._prompt: Tensor | None = opposite
         if model.config.is_encoder_decoder:
             self._arguments["encoder_outputs"] = model.get_encoder()(input_ids=opposite, return_dict=True)
@@ -61,11 +62,11 @@ class Contrast(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The scores [1, V] of the next token after `input_ids` [1, T], what was written so far."""
-        started = self._arguments["past_key_values"] is not None
+        started = self._arguments[self._cache] is not None
         new = input_ids[:, -1:] if started or self._prompt is None else self._prompt
         key = "input_ids" if self._prompt is not None else "decoder_input_ids"
         output = self._model(**{key: new}, **self._arguments)
-        self._arguments["past_key_values"] = output.past_key_values
+        self._arguments[self._cache] = output[self._cache]
         plausible = scores >= scores.max() + self._log_plausibility
         return torch.where(plausible, scores - self._omega * output.logits[:, -1].float(), -torch.inf)
 

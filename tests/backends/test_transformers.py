@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from multicsr.backends.base import LanguageModel
 from multicsr.backends.transformers import WINDOW, TransformersModel
-from multicsr.backends.transformers_loading import Checkpoint, load_checkpoint
+from multicsr.backends.transformers_loading import Checkpoint, cache_argument, load_checkpoint
 from multicsr.errors import ModelError
 from multicsr.schemas import (
     Completion,
@@ -460,7 +460,7 @@ def test_a_batch_that_exceeds_the_memory_is_halved(checkpoints: dict[str, Checkp
 
     def exhaust(module: Any, arguments: Any, keywords: Any) -> None:
         at_once.append(len(keywords["input_ids"]))
-        if keywords["attention_mask"].shape[0] > 6 and keywords["past_key_values"] is not None:
+        if keywords["attention_mask"].shape[0] > 6 and keywords[cache_argument(module)] is not None:
             raise torch.cuda.OutOfMemoryError("out of memory")
 
     right = by_index(engine(checkpoint).contrast(contrasts()))
