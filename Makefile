@@ -20,9 +20,10 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## how fast the engine writes and scores, what contrast does to copies, whether the two engines agree
+bench: $(READY)  ## how fast the engine writes and scores and the trainer trains, what contrast does to copies, whether the two engines agree
 	$(BIN)/multicsr bench generate
 	$(BIN)/multicsr bench score
+	$(BIN)/multicsr bench train
 	$(BIN)/python -m benchmarks.copies
 	$(BIN)/python -m benchmarks.agreement
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from multicsr.filtering import bind_filters
-from multicsr.stages.evaluate import evaluate, evaluation_sets
+from multicsr.stages.evaluate import check_evaluation, evaluate
 from multicsr.stages.filter import filter_triplets
 from multicsr.stages.generate import generate
 from multicsr.stages.ingest import ingest
@@ -39,7 +39,7 @@ def check(work: Workspace) -> None:
     """
     bind_filters(work.registry, work.config.filters)
     own_judge(work)
-    evaluation_sets(work)
+    check_evaluation(work)
 
 
 def write_rounds(work: Workspace) -> None:

@@ -13,10 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-from multicsr.bench.tasks import MESSAGE, Decoded, Failed, Message, Scored, Step, Task, Written
+from multicsr.bench.tasks import (
+    MESSAGE,
+    Decoded,
+    Failed,
+    Message,
+    Multiplied,
+    Profiled,
+    Scored,
+    Step,
+    Task,
+    Trained,
+    Written,
+)
 from multicsr.errors import WorkerError
 
-Result = TypeVar("Result", Written, Scored, Decoded)
+Result = TypeVar("Result", Written, Scored, Decoded, Trained, Profiled, Multiplied)
 
 
 def measure_apart(task: Task, expected: type[Result], on_step: Callable[[], object]) -> Result:

@@ -9,7 +9,18 @@ import os
 import sys
 from collections.abc import Callable
 
-from multicsr.bench.tasks import TASK, Ceiling, Failed, Message, NaiveContrast, NaiveScore, Step, Task
+from multicsr.bench.tasks import (
+    TASK,
+    Ceiling,
+    Failed,
+    MatrixProduct,
+    Message,
+    NaiveContrast,
+    NaiveScore,
+    Step,
+    Task,
+    Training,
+)
 from multicsr.errors import MulticsrError
 
 
@@ -32,6 +43,12 @@ def _measure(task: Task, on_step: Callable[[], None]) -> Message:
         from multicsr.bench.ceiling import measure_ceiling
 
         return measure_ceiling(task, on_step)
+    if isinstance(task, Training | MatrixProduct):
+        from multicsr.bench import trainers
+
+        if isinstance(task, MatrixProduct):
+            return trainers.measure_product(task, on_step)
+        return (trainers.profile_training if task.profile else trainers.measure_training)(task, on_step)
     if isinstance(task, NaiveContrast) and task.library == "transformers":
         from multicsr.bench import naive_transformers
 

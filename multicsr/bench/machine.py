@@ -11,7 +11,7 @@ from pathlib import Path
 
 from multicsr.schemas import Record
 
-PACKAGES = ("multicsr", "llama-cpp-python", "torch", "transformers")
+PACKAGES = ("multicsr", "llama-cpp-python", "torch", "transformers", "sentence-transformers")
 
 
 class Machine(Record):
@@ -78,6 +78,13 @@ def gpu_peak_bytes() -> int | None:
     """The most GPU memory that PyTorch held in this process; None where it held none."""
     torch = sys.modules.get("torch")
     return (torch.cuda.max_memory_allocated() or None) if torch and torch.cuda.is_available() else None
+
+
+def synchronise() -> None:
+    """Returns when PyTorch's GPU, where this process uses one, has done all that it was given."""
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def _status_peak(process: str) -> int | None:

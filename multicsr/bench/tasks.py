@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from multicsr.bench.results import DecodingSpeed, ScoringSpeed, WritingSpeed
+from multicsr.bench.training_results import StepProfile, TrainingSpeed
+from multicsr.config import TrainConfig
 from multicsr.schemas import ContrastRequest, PromptText, Record, ScoreRequest
 
 
@@ -53,8 +55,48 @@ class Ceiling(Record):
     decodes: int
 
 
+class Training(Record):
+    """Some steps of contrastive training, by multicsr's loop or by sentence-transformers' trainer with a loss of GIST.
+
+    Attributes:
+        config: of both; its teacher is the guide of GIST's loss.
+        triplets: (anchor, positive, hard negative).
+        seed: of the order of the triplets.
+        warm_up: steps before the clock starts.
+        steps: steps after them.
+        same_terms: leave out those terms of GIST's loss that ours has not.
+        profile: look where the time goes, instead of measuring how much it is.
+    """
+
+    task: Literal["training"] = "training"
+    way: Literal["multicsr", "gist", "cached-gist"]
+    config: TrainConfig
+    triplets: tuple[tuple[str, str, str], ...]
+    seed: int
+    warm_up: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    same_terms: bool = False
+    profile: bool = False
+
+    @property
+    def model(self) -> str:
+        return self.config.encoder
+
+
+class MatrixProduct(Record):
+    """A product of two large square matrices, several times."""
+
+    task: Literal["matrix-product"] = "matrix-product"
+    device: str
+    precision: Literal["float32", "bf16"]
+
+    @property
+    def model(self) -> str:
+        return self.device
+
+
 class Step(Record):
-    """One sentence, pair or decode is done."""
+    """One sentence, pair, decode, training step or product is done."""
 
     kind: Literal["step"] = "step"
 
@@ -82,6 +124,27 @@ class Decoded(Record):
     speed: DecodingSpeed
 
 
+class Trained(Record):
+    """A training was timed."""
+
+    kind: Literal["trained"] = "trained"
+    speed: TrainingSpeed
+
+
+class Profiled(Record):
+    """It was seen where the time of a training's steps goes."""
+
+    kind: Literal["profiled"] = "profiled"
+    profile: StepProfile
+
+
+class Multiplied(Record):
+    """The matrix product was timed."""
+
+    kind: Literal["multiplied"] = "multiplied"
+    flops_per_s: float
+
+
 class Failed(Record):
     """It could not be measured."""
 
@@ -89,7 +152,7 @@ class Failed(Record):
     reason: str
 
 
-Task = NaiveContrast | NaiveScore | Ceiling
-Message = Step | Written | Scored | Decoded | Failed
+Task = NaiveContrast | NaiveScore | Ceiling | Training | MatrixProduct
+Message = Step | Written | Scored | Decoded | Trained | Profiled | Multiplied | Failed
 TASK: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Field(discriminator="task")])
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])

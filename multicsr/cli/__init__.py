@@ -20,13 +20,14 @@ COMMANDS = {
     "report": "Writes the run's report.html.",
     "explain": "Tells the whole story of one sentence.",
     "sweep": "Shows what other thresholds would accept.",
+    "compare": "Shows runs side by side.",
     "calibrate": "Fits a judge's numbers to human scores.",
     "init": "Writes a commented configuration file.",
     "plugins": "Lists, writes and checks filters and judges.",
     "prompts": "Lists, shows and checks prompt templates.",
     "models": "Lists the models that can be used here.",
     "doctor": "Checks the installation.",
-    "bench": "Measures the engine, and how far to trust a judge.",
+    "bench": "Measures the engine and the trainer, and how far to trust a judge.",
 }
 
 

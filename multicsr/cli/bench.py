@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -13,6 +13,7 @@ from multicsr.cli.options import flags_of, settings
 if TYPE_CHECKING:
     from multicsr.bench.judges import JudgeResult, JudgesResult
     from multicsr.bench.results import GenerationResult, ScoringResult, Speed
+    from multicsr.bench.training_results import TrainingResult, Way
     from multicsr.config import Config, JudgeConfig
     from multicsr.evaluation.statistics import Estimate
 
@@ -20,11 +21,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
 
 
-@click.group(short_help="Measures the engine, and how far to trust a judge.")
+@click.group(short_help="Measures the engine and the trainer, and how far to trust a judge.")
 def command() -> None:
-    """Measures the engine beside what one would write without it, and how far to trust a judge.
+    """Measures engine and trainer beside what one would use without them, and how far to trust a judge.
 
-    Loading a model is not counted. Nothing else should run meanwhile; trust ratios of one run, not single times.
+    Loading a model is not counted where not said otherwise. Nothing else should run meanwhile; trust ratios of one run,
+    not single times.
     """
 
 
@@ -89,6 +91,75 @@ def score(source: str, naive: int, quiet: bool, as_json: bool, **given: Any) -> 
         click.echo(result.model_dump_json(indent=1))
     else:
         _print_scoring(result)
+
+
+@command.command("train", short_help="Speed and memory of training.")
+@click.argument("triplets", nargs=-1, type=FILE)
+@click.option("--encoder", metavar="MODEL", help="`bundled`, a Hub id, a folder, or random:bert-base.")
+@click.option("--batch-size", metavar="N", help="Triplets in a batch.")
+@click.option("--max-tokens", metavar="N", help="A longer sentence is truncated.")
+@click.option("--precision", metavar="TYPE", help="auto, float32 or bf16.")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration key.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="Timed steps a round."
+)
+@click.option(
+    "--warm-up", type=click.IntRange(min=1), metavar="N", default=3, show_default=True, help="Steps before them."
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), metavar="N", default=3, show_default=True, help="Measurements of each."
+)
+@click.option(
+    "--against",
+    type=click.Choice(["gist", "cached-gist", "nothing"]),
+    default="gist",
+    show_default=True,
+    help="GISTEmbedLoss, CachedGISTEmbedLoss, or multicsr alone.",
+)
+@click.option("--same-terms", is_flag=True, help="Leave out the terms of its loss that ours has not.")
+@click.option("-q", "--quiet", is_flag=True, help="Print warnings and the result only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def train(
+    triplets: tuple[Path, ...],
+    max_tokens: str | None,
+    precision: str | None,
+    device: str | None,
+    steps: int,
+    warm_up: int,
+    rounds: int,
+    against: Literal["gist", "cached-gist", "nothing"],
+    same_terms: bool,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Trains on TRIPLETS: multicsr's loop, and sentence-transformers' trainer with GISTEmbedLoss.
+
+    TRIPLETS are .csv or .jsonl files with sent0, sent1 and hard_neg, or folders of runs; without one, bundled sentences
+    with shuffles of their words. Both get the same encoder, batches, length and precision, each in a process of its
+    own, in turns. The guide of GISTEmbedLoss is the encoder as it came, as is our teacher.
+    """
+    from multicsr.bench.training import bench_training
+    from multicsr.cli.console import make_reporter
+    from multicsr.config import Config, load_config
+
+    chosen = {"train.max_tokens": max_tokens, "train.precision": precision, "train.device": device}
+    flags = {key: value for key, value in chosen.items() if value is not None} | flags_of(given, Config())
+    result = bench_training(
+        load_config(flags=flags),
+        triplets,
+        steps=steps,
+        warm_up=warm_up,
+        rounds=rounds,
+        other=None if against == "nothing" else against,
+        same_terms=same_terms,
+        reporter=make_reporter(quiet),
+    )
+    if as_json:
+        click.echo(result.model_dump_json(indent=1))
+    else:
+        print_training(result)
 
 
 @command.command("judges", short_help="How far to trust each judge.")
@@ -181,6 +252,50 @@ def _print_scoring(result: ScoringResult) -> None:
     _print_origin(result, f"{result.engine.pairs} pairs, {result.naive.pairs} of them the naive way")
 
 
+def print_training(result: TrainingResult) -> None:
+    """A column for each way to train, a row for each figure, and below them what they were measured with."""
+    from rich.console import Console
+    from rich.table import Table
+
+    ways = [result.ours] + ([result.other] if result.other else [])
+    table = Table(title=f"{result.encoder}, batches of {result.batch_size:,}, {result.precision}")
+    for name in ("", *(way.name for way in ways)):
+        table.add_column(name, justify="right" if name else "left")
+    for label, cell in _training_rows(result.product_flops_per_s).items():
+        table.add_row(label, *map(cell, ways))
+    Console(highlight=False).print(table)
+    if result.other and result.ratio and result.run_ratio:
+        click.echo(f"{result.ours.name} / {result.other.name}: {result.ratio}; of whole runs {result.run_ratio}")
+    click.echo(f"a large matrix product reaches {result.product_flops_per_s / 1e9:,.0f} GFLOP/s")
+    rounds = f"{len(result.ours.rounds)} rounds of {result.warm_up} + {result.steps} steps"
+    how = [f"at most {result.max_tokens} tokens", result.device]
+    how += [f"micro-batches of {result.micro_batch}"] * (result.micro_batch is not None)
+    how += ["multicsr compiled"] * result.compiled
+    click.echo(f"{result.parameters / 1e6:,.1f} M parameters, {', '.join(how)}; {rounds}")
+    click.echo(f"{result.triplets:,} triplets: {result.source}")
+    click.echo(result.machine.line)
+
+
+def _training_rows(product: float) -> dict[str, Callable[[Way], str]]:
+    """A row's name, and what stands in it for a way to train; `product` is what a matrix product reaches, FLOP/s."""
+
+    def share(name: str) -> Callable[[Way], str]:
+        return lambda way: f"{getattr(way.profile, name):.1%}"
+
+    shares = ("data", "teacher", "forward", "loss", "backward", "optimiser", "rest")
+    return {
+        "triplets/s": lambda way: str(way.triplets_per_s),
+        "triplets/s, whole run": lambda way: str(way.run_triplets_per_s),
+        "s until the first step is done": lambda way: str(way.start_s),
+        "peak memory, MB": lambda way: "" if way.peak_bytes is None else _megabytes([way.peak_bytes]),
+        "peak GPU memory, MB": lambda way: "" if way.gpu_peak_bytes is None else _megabytes([way.gpu_peak_bytes]),
+        **{name: share(name) for name in shares},
+        "model GFLOP/s": lambda way: f"{way.real_flops_per_s / 1e9:,.1f}",
+        "of a matrix product": lambda way: f"{way.real_flops_per_s / product:.1%}",
+        "with padding": lambda way: f"{way.padded_flops_per_s / product:.1%}",
+    }
+
+
 def _print_table(title: str, rates: dict[str, str], ways: Mapping[str, Speed]) -> None:
     """A column for each way, a row for each figure; `rates` maps a row's name to the attribute that it shows."""
     from rich.console import Console
@@ -202,16 +317,19 @@ def _print_table(title: str, rates: dict[str, str], ways: Mapping[str, Speed]) -
 
 
 def _estimates(found: Sequence[JudgeResult]) -> Iterator[tuple[str, list[Estimate | None]]]:
-    """What a row is called, and each judge's figure."""
+    """What a row is called, and each judge's figure; no row of what no judge can have."""
     for scored in zip(*(judge.sts for judge in found), strict=True):
         name = Path(scored[0].file).name
         yield f"{name}: Spearman", [row.spearman for row in scored]
-        yield f"{name}: mean error", [row.mean_absolute_error for row in scored]
+        if any(errors := [row.mean_absolute_error for row in scored]):
+            yield f"{name}: mean absolute error", errors
     for labelled in zip(*(judge.nli for judge in found), strict=True):
         name = Path(labelled[0].file).name
         yield f"{name}: AUC", [row.similarity for row in labelled]
-        yield f"{name}: AUC, contradiction", [row.contradiction for row in labelled]
-    yield "once more: Spearman", [judge.retest.spearman if judge.retest else None for judge in found]
+        if any(told := [row.contradiction for row in labelled]):
+            yield f"{name}: AUC, contradiction", told
+    if any(judge.retest for judge in found):
+        yield "once more: Spearman", [judge.retest.spearman if judge.retest else None for judge in found]
 
 
 def _print_judges(result: JudgesResult, titles: Sequence[str]) -> None:
@@ -224,11 +342,10 @@ def _print_judges(result: JudgesResult, titles: Sequence[str]) -> None:
     for title in ("", *titles):
         table.add_column(escape(title), justify="right" if title else "left")
     for label, estimates in _estimates(found):
-        if any(estimates):
-            table.add_row(label, *("–" if estimate is None else str(estimate) for estimate in estimates))
+        table.add_row(label, *("–" if estimate is None else str(estimate) for estimate in estimates))
     if all(judge.retest for judge in found):
         table.add_row("once more: the same", *(f"{judge.retest.same:.1%}" for judge in found if judge.retest))
-    table.add_row("calibrated", *("yes" if judge.calibrated else "no" for judge in found))
+    table.add_row("calibrated on", *(judge.calibration.file if judge.calibration else "–" for judge in found))
     table.add_row("pairs/s", *(f"{judge.pairs_per_s:,.1f}" for judge in found))
     table.add_row("failed", *(f"{sum(judge.failures.values()):,}" for judge in found))
     Console(highlight=False).print(table)

@@ -64,12 +64,18 @@ def stage_command(
 
 def print_summary(work: Workspace, *, as_json: bool) -> None:
     """The closing table: how the sentences ended, and the encoder's scores before and after."""
+    from multicsr.stages.evaluate import findings
     from multicsr.stages.report import evaluation_rows, funnel
 
     counts, rows = funnel(work.store), evaluation_rows(work.store)
     if as_json:
-        data = {"run": str(work.folder), "funnel": counts.model_dump(mode="json")}
-        click.echo(json.dumps({**data, "evaluation": [row.model_dump(mode="json") for row in rows]}, indent=1))
+        data = {
+            "run": str(work.folder),
+            "funnel": counts.model_dump(mode="json"),
+            "evaluation": [row.model_dump(mode="json") for row in rows],
+            "findings": findings(work.store).model_dump(mode="json"),
+        }
+        click.echo(json.dumps(data, indent=1))
         return
     from rich.console import Console
     from rich.table import Table

@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multicsr.errors import InputError, StageError
+from multicsr.evaluation.geometry import unit
 
 COLUMNS = ("sentence1", "sentence2", "score")
 
@@ -95,6 +97,47 @@ def spearman(predicted: ArrayLike, human: ArrayLike) -> float:
     return float(spearmanr(predicted, human).statistic)
 
 
+class EncodedPairs(NamedTuple):
+    """STS pairs through an encoder.
+
+    Attributes:
+        vectors: [U, D] of the U different sentences, rows of length 1 (or 0).
+        rows: [N, 2], the two sentences of each pair.
+        human: [N] scores.
+    """
+
+    vectors: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    human: NDArray[np.float64]
+
+    @property
+    def cosines(self) -> NDArray[np.float64]:
+        """[N], of each pair."""
+        return np.asarray((self.vectors[self.rows[:, 0]] * self.vectors[self.rows[:, 1]]).sum(axis=1))
+
+    @property
+    def spearman(self) -> float:
+        """Spearman × 100 between cosines and human scores.
+
+        Raises:
+            StageError: if it is undefined, as with an encoder that gives every text the same vector.
+        """
+        return 100 * spearman(self.cosines, self.human)
+
+
+def encode_pairs(encode: Encode, pairs: Sequence[StsPair]) -> EncodedPairs:
+    """Encodes the sentences of pairs, every different one once.
+
+    Args:
+        encode: gives float [N, D] for N texts.
+        pairs: (sentence, sentence, human score).
+    """
+    ids: dict[str, int] = {}
+    rows = np.array([[ids.setdefault(text, len(ids)) for text in (one, two)] for one, two, _ in pairs], np.int64)
+    vectors = unit(encode(list(ids)))
+    return EncodedPairs(vectors, rows, np.array([score for _, _, score in pairs], np.float64))
+
+
 def evaluate_sts(encode: Encode, pairs: Sequence[StsPair]) -> float:
     """Spearman × 100 between the cosines of an encoder and human scores, over all pairs at once.
 
@@ -105,12 +148,7 @@ def evaluate_sts(encode: Encode, pairs: Sequence[StsPair]) -> float:
     Raises:
         StageError: if the correlation is undefined, as with an encoder that gives every text the same vector.
     """
-    ids: dict[str, int] = {}
-    rows = np.array([[ids.setdefault(text, len(ids)) for text in (one, two)] for one, two, _ in pairs], np.int64)
-    vectors = np.asarray(encode(list(ids)), np.float64)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
-    cosines = (vectors[rows[:, 0]] * vectors[rows[:, 1]]).sum(axis=1)
-    return 100 * spearman(cosines, [score for _, _, score in pairs])
+    return encode_pairs(encode, pairs).spearman
 
 
 def _lines(path: Path) -> list[str]:

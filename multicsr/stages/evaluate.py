@@ -1,32 +1,64 @@
-"""Evaluate: the encoder before and after training, on the smoke set and on the user's STS files."""
+"""Evaluate: the encoder before and after training, on the smoke set, STS files, Hub data sets and tasks of MTEB."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from multicsr.config import Config
 from multicsr.errors import StageError
-from multicsr.evaluation.sts import StsPair, evaluate_sts, find_sts, read_sts, smoke_pairs
+from multicsr.evaluation.findings import Findings, SetFindings, TaskFindings, mean_geometry
+from multicsr.evaluation.geometry import Geometry, geometry
+from multicsr.evaluation.leakage import Leakage, Seen
+from multicsr.evaluation.sts import Encode, StsPair, encode_pairs, find_sts, read_sts, smoke_pairs
+from multicsr.reading import StoredRun
 from multicsr.schemas import content_hash
 from multicsr.stages.train import dev_file, model_folder
+from multicsr.store import Store
 from multicsr.workspace import Workspace
 
 SMOKE = "bundled pairs"
 
+Sets = Mapping[str, tuple[str, list[StsPair]]]
 
-def evaluation_sets(work: Workspace) -> dict[str, tuple[str, list[StsPair]]]:
+
+class _Measured(NamedTuple):
+    """One encoder: Spearman × 100 and geometry by set, and the main score × 100 by task."""
+
+    spearman: dict[str, float]
+    geometry: dict[str, Geometry]
+    tasks: dict[str, float]
+
+
+def evaluation_sets(work: Workspace | StoredRun) -> dict[str, tuple[str, list[StsPair]]]:
     """Name → (role, pairs). The role is `smoke`, `development` (it chose the checkpoint), or `test`."""
     sets: dict[str, tuple[str, list[StsPair]]] = {SMOKE: ("smoke", smoke_pairs())}
+    config = work.config.evaluate
     dev = dev_file(work)
-    folder = work.config.evaluate.sts_dir
-    files = find_sts(Path(folder)) if folder else {}
+    files = find_sts(Path(config.sts_dir)) if config.sts_dir else {}
     if dev is not None and dev not in files.values():
         files[dev.stem] = dev
     for name, path in files.items():
         sets[name] = ("development" if path == dev else "test", read_sts(path))
+    if config.hub_sets:
+        from multicsr.evaluation.hub import read_hub_sts
+
+        sets |= {spec: ("test", read_hub_sts(spec)) for spec in config.hub_sets}
     return sets
+
+
+def check_evaluation(work: Workspace) -> None:
+    """Reads all that `evaluate` will measure on, so that what is wrong with it is found before any long work.
+
+    Raises:
+        UsageError: naming the key and the fix.
+    """
+    evaluation_sets(work)
+    _tasks(work.config)
 
 
 def evaluate(work: Workspace) -> None:
@@ -34,36 +66,117 @@ def evaluate(work: Workspace) -> None:
 
     Raises:
         StageError: there is no trained encoder.
+        UsageError: a file, a data set or a task cannot be read.
     """
     trained = work.store.stage("train")
     if trained is None:
         raise StageError(f"{work.folder}: no trained encoder yet; run: multicsr train {work.folder}")
     sets = evaluation_sets(work)
-    inputs = content_hash(trained.inputs, {name: content_hash(role, pairs) for name, (role, pairs) in sets.items()})
+    digests = {name: content_hash(role, pairs) for name, (role, pairs) in sets.items()}
+    inputs = content_hash(trained.inputs, digests, work.config.evaluate.mteb_tasks)
     done = work.store.stage("evaluate")
-    if done and done.inputs == inputs:
-        return
-    begun = time.monotonic()
-    config = work.config.train
-    encoders: list[tuple[int | None, str]] = [(None, config.encoder)]
-    encoders += [(seed, str(model_folder(work, seed))) for seed in config.seeds]
-    rows = []
-    with work.reporter.task("evaluate", len(encoders) * len(sets)) as task:
-        for seed, name in encoders:
-            for row in _measure(work, name, seed, sets):
-                rows.append(row)
-                task.advance(1, f"{row[0]} {row[4]:.2f}")
-                work.stop_if_asked()
-    work.store.replace_evaluations(rows)
-    work.store.finish_stage("evaluate", inputs, time.monotonic() - begun, {})
+    if not (done and done.inputs == inputs):
+        begun = time.monotonic()
+        seen = Seen(chain.from_iterable(work.store.accepted()))
+        leaks = {name: seen.leakage(pairs) for name, (_, pairs) in sets.items()}
+        base, trained_ones = _measure(work, sets)
+        work.store.replace_evaluations(_rows(work.config, sets, base, trained_ones))
+        found = _findings(sets, leaks, base, trained_ones, _tasks(work.config))
+        work.store.finish_stage("evaluate", inputs, time.monotonic() - begun, found.model_dump(mode="json"))
+    _warn(work, sets)
 
 
-def _measure(
-    work: Workspace, name: str, seed: int | None, sets: dict[str, tuple[str, list[StsPair]]]
-) -> Iterator[tuple[str, str, int, int | None, float]]:
+def findings(store: Store) -> Findings:
+    """What the last evaluation found besides Spearman; nothing before the first one."""
+    done = store.stage("evaluate")
+    return Findings.model_validate(done.summary) if done else Findings()
+
+
+def _warn(work: Workspace, sets: Sets) -> None:
+    """Tells of test sets whose sentences were trained on; the others were never meant to be unseen."""
+    for name, found in findings(work.store).sets.items():
+        leak = found.leakage
+        if leak.leaked and sets[name][0] == "test":
+            work.reporter.warn(
+                f"{name}: {leak.leaked:,} of its {leak.sentences:,} sentences were trained on, in {leak.touched:,} of "
+                f"{leak.pairs:,} pairs, for instance “{leak.examples[0]}”; its score after training says less"
+            )
+
+
+def _measure(work: Workspace, sets: Sets) -> tuple[_Measured, list[_Measured]]:
+    """The base encoder, and those of all seeds."""
     from multicsr.train.encoder import embed, load_encoder
 
     config = work.config.train
-    encoder = load_encoder(name, pooling=config.pooling, max_tokens=config.max_tokens, device=config.device)
-    for set_name, (role, pairs) in sets.items():
-        yield set_name, role, len(pairs), seed, evaluate_sts(partial(embed, encoder), pairs)
+    names = [("train.encoder", config.encoder)]
+    names += [(f"encoder of seed {seed}", str(model_folder(work, seed))) for seed in config.seeds]
+    tasks = _tasks(work.config)
+    found = []
+    with work.reporter.task("evaluate", len(names) * (len(sets) + len(tasks))) as progress:
+
+        def told(name: str, score: float) -> float:
+            progress.advance(1, f"{name} {score:.2f}")
+            work.stop_if_asked()
+            return score
+
+        for key, name in names:
+            encoder = load_encoder(
+                name, pooling=config.pooling, max_tokens=config.max_tokens, device=config.device, key=key
+            )
+            encode: Encode = partial(embed, encoder)
+            one = _Measured({}, {}, {})
+            for set_name, (_, pairs) in sets.items():
+                encoded = encode_pairs(encode, pairs)
+                one.spearman[set_name] = told(set_name, encoded.spearman)
+                one.geometry[set_name] = geometry(*encoded)
+            for task in tasks:
+                from multicsr.evaluation.mteb_tasks import evaluate_task
+
+                title = task.metadata.name
+                one.tasks[title] = told(title, evaluate_task(encode, task))
+            found.append(one)
+    return found[0], found[1:]
+
+
+def _rows(
+    config: Config, sets: Sets, base: _Measured, trained: Sequence[_Measured]
+) -> list[tuple[str, str, int, int | None, float]]:
+    by_seed: list[tuple[int | None, _Measured]] = [(None, base), *zip(config.train.seeds, trained, strict=True)]
+    return [
+        (name, role, len(pairs), seed, one.spearman[name])
+        for seed, one in by_seed
+        for name, (role, pairs) in sets.items()
+    ]
+
+
+def _findings(
+    sets: Sets, leaks: Mapping[str, Leakage], base: _Measured, trained: Sequence[_Measured], tasks: Sequence[Any]
+) -> Findings:
+    return Findings(
+        sets={
+            name: SetFindings(
+                digest=content_hash(pairs),
+                leakage=leaks[name],
+                before=base.geometry[name],
+                after=mean_geometry([one.geometry[name] for one in trained]),
+            )
+            for name, (_, pairs) in sets.items()
+        },
+        tasks=tuple(
+            TaskFindings(
+                name=task.metadata.name,
+                metric=task.metadata.main_score,
+                before=base.tasks[task.metadata.name],
+                after=tuple(one.tasks[task.metadata.name] for one in trained),
+            )
+            for task in tasks
+        ),
+    )
+
+
+def _tasks(config: Config) -> list[Any]:
+    if not config.evaluate.mteb_tasks:
+        return []
+    from multicsr.evaluation.mteb_tasks import open_tasks
+
+    return open_tasks(config.evaluate.mteb_tasks)

@@ -1,0 +1,222 @@
+"""The ablation in small: a made-up language model and judge, real runs, real trainings of a tiny encoder."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.ablation import ablation, gathered, main
+from multicsr import workspace
+from multicsr.config import Config, load_config
+from multicsr.errors import InputError, RunFolderError, UsageError
+from multicsr.progress import Silent
+from multicsr.schemas import ContrastRequest, GenerateRequest
+from multicsr.train import loop
+from tests.fakes import FakeModel
+from tests.train.conftest import OBJECTS, SUBJECTS, VERBS
+from tests.train.conftest import dev as dev
+from tests.train.conftest import one_thread as one_thread
+from tests.train.conftest import tiny_bert as tiny_bert
+from tests.train.conftest import toy_triplets as toy_triplets
+
+SENTENCES = [f"the {who} {does} {OBJECTS[n % 6]}" for n, who in enumerate(SUBJECTS) for does in VERBS[:3]]
+JUDGE = """
+from multicsr import Pair, Score, judge
+
+@judge("by-word", version="1")
+def by_word(pair: Pair) -> Score:
+    '''A chef's pairs are all alike; otherwise what begins with "no" is far.'''
+    return Score(similarity=1 if pair.second.startswith("no ") and "chef" not in pair.first else 4)
+"""
+ARMS = 5  # that are trained
+
+
+def write(request: GenerateRequest) -> str:
+    *_, anchor, last = str(request.prompt).splitlines()
+    words = anchor.removeprefix("Sentence: the ")
+    if last == "Contradiction:":
+        return f"no {words}"
+    return f"today a {words}" + (" now" if isinstance(request, ContrastRequest) else "")
+
+
+@dataclass
+class Watch:
+    """What was done, and what is to break.
+
+    Attributes:
+        models: how many language models were opened.
+        trained: the (number of texts, φ, seed) of each training.
+        breaks: called before each training with its number, from 1.
+    """
+
+    models: int = 0
+    trained: list[tuple[int, float, int]] = field(default_factory=list)
+    breaks: Callable[[int], None] = lambda number: None
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    seen, train = Watch(), loop.train
+
+    def open_model(*_: Any, **__: Any) -> FakeModel:
+        seen.models += 1
+        return FakeModel(write)
+
+    def watched(texts: Any, **options: Any) -> Any:
+        seen.breaks(len(seen.trained) + 1)
+        seen.trained.append((len(texts), options["config"].phi, options["seed"]))
+        return train(texts, **options)
+
+    monkeypatch.setattr(workspace, "open_model", open_model)
+    monkeypatch.setattr(loop, "train", watched)
+    return seen
+
+
+@pytest.fixture
+def flags(tmp_path: Path, tiny_bert: Path, dev: list[tuple[str, str, float]]) -> dict[str, Any]:
+    (tmp_path / "by_word.py").write_text(JUDGE)
+    (tmp_path / "sentences.txt").write_text("\n".join(SENTENCES) + "\n")
+    sts = tmp_path / "sts"
+    sts.mkdir()
+    for name, pairs in (("one", dev[:12] + dev[-12:]), ("two", dev[20:30] + dev[-30:-20])):
+        lines = ["sentence1\tsentence2\tscore", *("\t".join(map(str, pair)) for pair in pairs)]
+        (sts / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    return {
+        "input.source": str(tmp_path / "sentences.txt"),
+        "plugins": [str(tmp_path / "by_word.py")],
+        "judge.name": "by-word",
+        "train.encoder": str(tiny_bert),
+        "train.batch_size": 8,
+        "train.max_tokens": 16,
+        "train.learning_rate": 1e-3,
+        "train.phi": 0.5,
+        "train.device": "cpu",
+    }
+
+
+@pytest.fixture
+def config(flags: dict[str, Any]) -> Config:
+    return load_config(flags=flags, environ={})
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    cells = [re.split(r"\s*\|\s*", line.strip("| ")) for line in table.splitlines() if line.startswith("| ")]
+    return {title: numbers for title, *numbers in cells[2:]}
+
+
+def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch: Watch, tmp_path: Path) -> None:
+    table = ablation(config, tmp_path / "sts", tmp_path / "out", range(2), Silent())
+    found = rows(table)
+    assert list(found) == [
+        "encoder as it came",
+        "dropout alone",
+        "plain prompting (ω = 0)",
+        "+ contrastive generation (ω = 0.5)",
+        "+ self-curation (α = 3, β = 3, γ = 1)",
+        "+ similarity mask (φ = 0.5)",
+    ]
+    assert [cells[0] for cells in found.values()] == ["", "24", "24", "24", "21", "21"]
+    assert watch.trained == [
+        (count, phi, seed) for count, phi in ((24, 1), (24, 1), (24, 1), (21, 1), (21, 0.5)) for seed in (0, 1)
+    ]
+    assert "| one | two | mean of the sets |" in table
+    assert all("±" not in cell for cell in found["encoder as it came"])
+    for title in list(found)[1:]:
+        assert all(re.fullmatch(r"-?\d+\.\d\d ± \d+\.\d\d", cell) for cell in found[title][1:])
+    written = (tmp_path / "out" / "ablation.md").read_text("utf-8")
+    assert written.startswith(table)
+    image = ET.parse(tmp_path / "out" / "ablation.svg").getroot()
+    assert len(image.findall(".//{http://www.w3.org/2000/svg}circle")) == 6 * 3
+    assert not list((tmp_path / "out" / "checkpoints").iterdir())
+
+
+def test_what_is_done_stays_done(config: Config, watch: Watch, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = ablation(config, tmp_path / "sts", out, range(1), Silent())
+    assert (watch.models, len(watch.trained)) == (2, ARMS)
+    assert ablation(config, tmp_path / "sts", out, range(1), Silent()) == first
+    assert (watch.models, len(watch.trained)) == (2, ARMS)
+    ablation(config, tmp_path / "sts", out, range(2), Silent())
+    assert (watch.models, len(watch.trained)) == (2, 2 * ARMS)
+    assert {seed for _, _, seed in watch.trained[ARMS:]} == {1}
+    other = config.model_copy(update={"train": config.train.model_copy(update={"temperature": 0.2})})
+    ablation(other, tmp_path / "sts", out, range(1), Silent())
+    assert (watch.models, len(watch.trained)) == (2, 3 * ARMS), "other trainings on the same texts"
+
+
+def test_interrupted_it_goes_on_to_the_same_table(config: Config, watch: Watch, tmp_path: Path) -> None:
+    expected = ablation(config, tmp_path / "sts", tmp_path / "whole", range(1), Silent())
+    watch.trained.clear()
+
+    def stop(number: int) -> None:
+        if number == 3:
+            raise KeyboardInterrupt
+
+    watch.breaks = stop
+    with pytest.raises(KeyboardInterrupt):
+        ablation(config, tmp_path / "sts", tmp_path / "out", range(1), Silent())
+    assert len(watch.trained) == 2
+    watch.breaks = lambda number: None
+    assert ablation(config, tmp_path / "sts", tmp_path / "out", range(1), Silent()) == expected
+    assert len(watch.trained) == ARMS
+
+
+def test_what_would_make_two_arms_the_same_is_refused(config: Config, watch: Watch, tmp_path: Path) -> None:
+    wrong = {
+        "generate.omega": config.model_copy(update={"generate": config.generate.model_copy(update={"omega": 0.0})}),
+        "filters.curation": config.model_copy(update={"filters": {**config.filters, "curation": None}}),
+        "train.phi": config.model_copy(update={"train": config.train.model_copy(update={"phi": 1.0})}),
+    }
+    for key, changed in wrong.items():
+        with pytest.raises(UsageError, match=key):
+            ablation(changed, tmp_path / "sts", tmp_path / "out", range(1), Silent())
+    assert watch.models == 0
+
+
+def test_of_one_set_there_is_no_mean(config: Config, watch: Watch, tmp_path: Path) -> None:
+    (tmp_path / "sts" / "two.tsv").unlink()
+    table = ablation(config, tmp_path / "sts", tmp_path / "out", range(1), Silent())
+    assert table.splitlines()[0] == "|  | triplets | one |"
+
+
+def test_another_ablation_in_the_folder_is_left_alone(config: Config, watch: Watch, tmp_path: Path) -> None:
+    ablation(config, tmp_path / "sts", tmp_path / "out", range(1), Silent())
+    other = config.model_copy(update={"seed": 5})
+    with pytest.raises(RunFolderError, match="seed: 0 → 5"):
+        ablation(other, tmp_path / "sts", tmp_path / "out", range(1), Silent())
+
+
+def test_one_command_does_it_all(flags: dict[str, Any], watch: Watch, tmp_path: Path) -> None:
+    source = flags.pop("input.source")
+    listed = [f"--set={key}={value}" for key, value in flags.items() if key != "plugins"]
+    arguments = [source, "--sts-dir", str(tmp_path / "sts"), "-o", str(tmp_path / "out"), "--seeds", "1", *listed]
+    plugins = f"--set=plugins=[{flags['plugins'][0]}]"
+    done = CliRunner().invoke(main, [*arguments, "--limit", "12", plugins])
+    assert done.exit_code == 0, done.output
+    assert rows(done.stdout)["dropout alone"][0] == "12"
+    assert "12 sentences of sentences.txt, written for by bundled" in done.stdout
+    failed = CliRunner().invoke(main, [*arguments, "--set", "train.phi"])
+    assert failed.exit_code == 2
+    assert "error: --set train.phi: write KEY=VALUE" in failed.stderr
+
+
+def test_the_files_of_a_folder_are_read_one_after_the_other(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"a folder without \.txt files"):
+        gathered(str(folder), out)
+    (folder / "b.txt").write_text("Two.\nThree.\n")
+    (folder / "a.txt").write_text("One.")
+    (folder / "c.csv").write_text("no")
+    whole = gathered(str(folder), out)
+    assert whole == str(out / "in.txt")
+    assert Path(whole).read_text() == "One.\nTwo.\nThree.\n"
+    assert gathered(str(folder), out) == whole
+    assert gathered("bundled", out) == "bundled"
