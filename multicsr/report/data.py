@@ -199,6 +199,8 @@ class EvaluationRow(Record):
         before: of the base encoder; None where it was not measured.
         after: mean over the seeds; None before training.
         interval: 95 % interval (low, high) of that mean; None for a single seed.
+        leaked: sentences of the set that were trained on; None where nobody looked.
+        sentences: of the set, different ones; None where nobody counted.
     """
 
     name: str
@@ -208,6 +210,8 @@ class EvaluationRow(Record):
     after: float | None = Field(None, ge=-100, le=100)
     interval: tuple[float, float] | None = None
     per_seed: tuple[SeedScore, ...] = ()
+    leaked: Count | None = None
+    sentences: Count | None = None
 
 
 class ProvenanceRow(Record):

@@ -43,6 +43,7 @@ def render_report(data: ReportData) -> str:
         created=data.created.astimezone(UTC),
         headline=words.headline(data),
         evaluation_summary=words.evaluation_summary(data.evaluation),
+        leakage=words.leakage(data.evaluation),
         groups=list(_groups(data)),
         statuses=[status for status in Status if getattr(data.funnel, status)],
         judged=[status for status in Status if status in {point.status for point in data.points}],

@@ -113,6 +113,15 @@ def _headline_score(row: EvaluationRow) -> str:
     return f"; Spearman on {place} {verb} from {score(row.before, decimals)} to {score(row.after, decimals)}{chance}"
 
 
+def leakage(rows: Sequence[EvaluationRow]) -> str:
+    """What of the sets was trained on; smoke measures do not count, and nothing is said where nobody looked."""
+    looked = [row for row in rows if row.role != "smoke" and row.leaked is not None and row.sentences]
+    found = [f"{count(row.leaked or 0)} of {count(row.sentences or 0)} of {row.name}" for row in looked if row.leaked]
+    if found:
+        return f"Sentences that were trained on: {', '.join(found)}. A score on what an encoder has seen says less."
+    return "No sentence of these sets was trained on." if looked else ""
+
+
 def evaluation_summary(rows: Sequence[EvaluationRow]) -> str:
     """Where training helped and where it hurt; smoke measures do not count."""
     changes = [(row, change(row)) for row in rows if row.role != "smoke"]

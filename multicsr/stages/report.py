@@ -31,6 +31,7 @@ from multicsr.report.data import (
     Thresholds,
 )
 from multicsr.schemas import Status
+from multicsr.stages.evaluate import findings
 from multicsr.store import Store
 from multicsr.workspace import REPORT, Workspace
 
@@ -136,7 +137,11 @@ def evaluation_rows(store: Store) -> list[EvaluationRow]:
         else:
             row["per_seed"].append(SeedScore(seed=seed, spearman=spearman))
     rows = []
+    found = findings(store).sets
     for row in sets.values():
+        if row["name"] in found:
+            leakage = found[row["name"]].leakage
+            row |= {"leaked": leakage.leaked, "sentences": leakage.sentences}
         if row["per_seed"]:
             after = mean_over_seeds([score.spearman for score in row["per_seed"]])
             row["after"] = after.mean

@@ -188,3 +188,10 @@ def test_a_big_run_is_quick_small_and_repeatable(big: ReportData) -> None:
     assert "3,000 of 20,000 triplets drawn" in source
     assert "mean of several steps" in source
     assert render_report(big) == source
+
+
+def test_what_leaked_is_told(full: ReportData) -> None:
+    rows = [row.model_copy(update={"leaked": 3, "sentences": 1234}) for row in full.evaluation]
+    page = Page(render_report(full.model_copy(update={"evaluation": tuple(rows)})))
+    assert "Sentences that were trained on: 3 of 1,234 of stsb-dev, " in page.text
+    assert "trained on: " not in Page(render_report(full)).text

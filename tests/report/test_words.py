@@ -111,6 +111,18 @@ def test_summary_names_what_fell_and_leaves_the_smoke_measure_out() -> None:
     )
 
 
+def test_leakage_is_told_where_somebody_looked() -> None:
+    looked = [
+        row(80, 81, name=name, role=role).model_copy(update={"leaked": leaked, "sentences": 1234})
+        for name, role, leaked in (("sts12", "test", 7), ("sts13", "test", 0), ("smoke", "smoke", 9))
+    ]
+    assert words.leakage(looked) == (
+        "Sentences that were trained on: 7 of 1,234 of sts12. A score on what an encoder has seen says less."
+    )
+    assert words.leakage(looked[1:]) == "No sentence of these sets was trained on."
+    assert words.leakage([row(80, 81)]) == words.leakage([]) == ""
+
+
 def test_summary_admits_a_single_seed() -> None:
     text = words.evaluation_summary([row(80, 81)])
     assert text.startswith("Training raised the score on 1 of 1 set. With a single seed there is no interval")

@@ -16,6 +16,7 @@ from multicsr.errors import StageError, UsageError
 from multicsr.evaluation.findings import Findings
 from multicsr.stages import evaluate as stage
 from multicsr.stages.evaluate import SMOKE, check_evaluation, evaluate, findings
+from multicsr.stages.report import evaluation_rows
 from multicsr.stages.train import train_encoders
 from multicsr.workspace import Workspace
 from tests.evaluation.local_task import local_task
@@ -78,6 +79,8 @@ def test_every_set_has_scores_geometry_and_leakage(run: Path, monkeypatch: pytes
         assert set(found.sets) == {SMOKE, "stsb-dev", "toy"}
         leak = found.sets["toy"].leakage
         assert (leak.leaked, leak.touched, leak.both) == (2, 1, 1)
+        (row,) = [row for row in evaluation_rows(work.store) if row.name == "toy"]
+        assert (row.leaked, row.sentences) == (2, leak.sentences)
         assert found.sets[SMOKE].leakage.leaked == 0
         for one in found.sets.values():
             assert one.before != one.after
