@@ -39,7 +39,7 @@ class Prompt(Record):
     Attributes:
         kind: `relation` writes a sentence from {anchor}; `neutral` has no input; `rubric` rates {first} and {second}.
         format: `completion` is one text that the model continues; `chat` is a conversation that it answers.
-        instruction: literal text, put first; in a chat the system message.
+        instruction: literal text, put first; in a chat the system message. May be empty.
         exemplar: template of one example in a completion; its variables are those of the input and {output}. In a chat
             an example is a user's turn made from `input` and an assistant's turn that says its `output`.
         input: template of what the model is to continue; in a chat the user's turn.
@@ -103,12 +103,16 @@ class Prompt(Record):
         """The whole prompt: instruction, examples, input; in a completion with an empty line between them."""
         if self.format == "completion":
             examples = [_format(self.exemplar or "", item) for item in exemplars]
-            return "\n\n".join([self.instruction, *examples, _format(self.input, values)])
-        turns = [Message(role="system", content=self.instruction)]
+            return "\n\n".join([*self._instruction, *examples, _format(self.input, values)])
+        turns = [Message(role="system", content=text) for text in self._instruction]
         for item in exemplars:
             turns.append(Message(role="user", content=_format(self.input, item)))
             turns.append(Message(role="assistant", content=item["output"]))
         return (*turns, Message(role="user", content=_format(self.input, values)))
+
+    @property
+    def _instruction(self) -> list[str]:
+        return [self.instruction] if self.instruction else []
 
     def continuation(self, text: str) -> str:
         """How the answer `text` goes on after the prompt: a completion needs a space, an assistant's turn none."""

@@ -24,8 +24,8 @@ def curation(
 
     a is the judge's similarity of anchor and positive, b of anchor and hard negative, both 0 to 5. With
     `contradiction` the hard negative must moreover contradict the anchor with at least that probability, and the
-    positive with at most 1 − that. It asks for a judge that tells (`nli`, or a `jury` with it): where the judge does
-    not, the triplet is rejected, not waved through.
+    positive with at most 1 − that. It asks for a judge that tells (`likelihood`, `nli`, or a `jury` with one of them):
+    where the judge does not, the triplet is rejected, not waved through.
     """
     a, b = triplet.similarity_positive, triplet.similarity_negative
     if a is None or b is None:
@@ -42,7 +42,7 @@ def curation(
 def _contradicts(triplet: Triplet, least: float) -> Verdict:
     positive, negative = triplet.contradiction_positive, triplet.contradiction_negative
     if positive is None or negative is None:
-        return Verdict.reject("no-contradiction", "the judge does not tell contradictions; use nli, or a jury with it")
+        return Verdict.reject("no-contradiction", "the judge does not tell contradictions; use likelihood or nli")
     if negative < least:
         detail = f"P(contradiction) = {negative:.2f} < {least:g}"
         return Verdict.reject("negative-does-not-contradict", detail, retry=True)

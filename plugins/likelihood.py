@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
@@ -10,18 +11,25 @@ from pydantic import Field
 from multicsr import Capability, Failure, Judge, Pair, PromptId, RequestFailure, Score, ScoreRequest, judge
 
 CHUNK = 32  # continuations in one request; one that cannot be scored fails those with it
+FULL = 0.4  # raw of what counts as the same meaning (5) where no calibration says it
+PARAPHRASE, TOPIC = 0.5, 0.2  # weight of the paraphrase prompt beside the contrast: of similarity, of contradiction
+STEEPNESS, EVEN = 20.0, 0.06  # of the probability of a contradiction: its slope, and where it is one half
+
+Count = Annotated[int, Field(ge=0)]
 K = TypeVar("K")
-LogProbs = tuple[float, ...]
+LogProb = float | str  # of a whole sentence, in nats; or why there is none
 
 
-@judge("likelihood", version="2")
+@judge("likelihood", version="3")
 class Likelihood(Judge):
-    """How much of each sentence the model expects once it has read the other: 5 is all of it, 0 nothing.
+    """How much likelier the model finds each sentence once it has read the other, and rather as true than as false.
 
-    With p the probability of a token of y under the paraphrase prompt of x, and q under a neutral prompt, which shows
-    sentences about different things: 1 − log p / log q is the share of the token's surprise that x takes away. raw is
-    its mean over the tokens of y, weighted by their surprise −log q and kept between −1 and 1 for each, so that no
-    single token decides; averaged over both directions. It needs no normalising by a sentence's own likelihood.
+    With p(y | x) the probability of y under a prompt about x, and q(y) under a neutral one, which shows sentences about
+    different things: s = 1 − log p(y | x) / log q(y) is the share of y's surprise that x takes away, for three prompts:
+    y rewrites x, y is true given x, y is false given x. raw = s(rewrite)/2 + s(true) − s(false), averaged over both
+    directions: as in contrastive decoding, the opposite takes off what any sentence on the topic would get. The
+    contradiction is a logistic function of s(rewrite)/5 + s(true) − s(false). Without `contrast`, raw = s(rewrite), in
+    two fifths of the time, and nothing is said of contradictions.
     """
 
     needs = frozenset({Capability.SCORE})
@@ -30,35 +38,57 @@ class Likelihood(Judge):
         self,
         *,
         prompt: PromptId = PromptId("entailment"),  # noqa: B008 - a NewType is no call
+        true_prompt: PromptId = PromptId("true-statement"),  # noqa: B008
+        false_prompt: PromptId = PromptId("false-statement"),  # noqa: B008
         neutral: PromptId = PromptId("neutral"),  # noqa: B008
-        exemplars: Annotated[int, Field(ge=0)] = 2,
-        seed: Annotated[int, Field(ge=0)] = 0,
+        contrast: bool = True,
+        exemplars: Count = 2,
+        statements: Count = 8,
+        seed: Count = 0,
     ) -> None:
-        self.prompt, self.neutral, self.exemplars, self.seed = prompt, neutral, exemplars, seed
+        self._prompts = [
+            (prompt, exemplars),
+            *([(true_prompt, statements), (false_prompt, statements)] if contrast else []),
+        ]
+        self._neutral, self._contrast, self._seed = neutral, contrast, seed
 
     def rate(self, pairs: Sequence[Pair]) -> list[Score | Failure]:
-        given, alone = self._given(pairs), self._alone(pairs)
+        given = [self._given(pairs, prompt, count) for prompt, count in self._prompts]
+        alone = self._alone(pairs)
         return [self._score(pair, given, alone) for pair in pairs]
 
     def _score(
-        self, pair: Pair, given: dict[tuple[str, str], LogProbs | str], alone: dict[str, LogProbs | str]
+        self, pair: Pair, given: Sequence[dict[tuple[str, str], LogProb]], alone: dict[str, LogProb]
     ) -> Score | Failure:
-        shares = []
+        shares = [0.0] * len(given)
         for x, y in ((pair.first, pair.second), (pair.second, pair.first)):
-            p, q = given[x, y], alone[y]
-            for found in (p, q):
-                if isinstance(found, str):
-                    return Failure(reason=found)
-            shares.append(_explained(tuple(map(float, p)), tuple(map(float, q))))
-        if any(share is None for share in shares):
-            return Failure(reason="the model finds nothing in one of the sentences surprising; it cannot judge them")
-        raw = sum(share for share in shares if share is not None) / 2
-        return Score(similarity=5 * max(raw, 0.0), raw=raw)
+            log_q = alone[y]
+            if isinstance(log_q, str):
+                return Failure(reason=log_q)
+            if log_q >= 0:
+                return Failure(
+                    reason="the model finds nothing in one of the sentences surprising; it cannot judge them"
+                )
+            for n, found in enumerate(given):
+                log_p = found[x, y]
+                if isinstance(log_p, str):
+                    return Failure(reason=log_p)
+                shares[n] += (1 - log_p / log_q) / 2
+        if not self._contrast:
+            return Score(similarity=5 * min(max(shares[0], 0.0), 1.0), raw=shares[0])
+        rewrite, true, false = shares
+        raw = PARAPHRASE * rewrite + true - false
+        against = TOPIC * rewrite + true - false
+        return Score(
+            similarity=5 * min(max(raw / FULL, 0.0), 1.0),
+            raw=raw,
+            contradiction=1 / (1 + math.exp(min(STEEPNESS * (against - EVEN), 700.0))),
+        )
 
-    def _given(self, pairs: Sequence[Pair]) -> dict[tuple[str, str], LogProbs | str]:
-        """Log p of y's tokens given x, or why there is none, for every ordered pair (x, y)."""
-        prompt = self.prompts.get(self.prompt)
-        examples = prompt.draw(self.exemplars, self.seed)
+    def _given(self, pairs: Sequence[Pair], prompt: PromptId, exemplars: int) -> dict[tuple[str, str], LogProb]:
+        """Log p(y | x), or why there is none, for every ordered pair (x, y)."""
+        template = self.prompts.get(prompt)
+        examples = template.draw(exemplars, self._seed)
         wanted: dict[str, dict[str, None]] = {}
         for pair in pairs:
             for x, y in ((pair.first, pair.second), (pair.second, pair.first)):
@@ -68,16 +98,16 @@ class Likelihood(Judge):
         ]
         requests = [
             ScoreRequest(
-                prompt=prompt.render({"anchor": part[0][0]}, examples),
-                continuations=tuple(prompt.continuation(y) for _, y in part),
+                prompt=template.render({"anchor": part[0][0]}, examples),
+                continuations=tuple(template.continuation(y) for _, y in part),
             )
             for part in keys
         ]
         return self._found(requests, keys)
 
-    def _alone(self, pairs: Sequence[Pair]) -> dict[str, LogProbs | str]:
-        """Log q of every sentence's tokens, or why there is none."""
-        neutral = self.prompts.get(self.neutral)
+    def _alone(self, pairs: Sequence[Pair]) -> dict[str, LogProb]:
+        """Log q of every sentence, or why there is none."""
+        neutral = self.prompts.get(self._neutral)
         text = neutral.render({})
         sentences = list(dict.fromkeys(s for pair in pairs for s in (pair.first, pair.second)))
         return self._found(
@@ -85,24 +115,11 @@ class Likelihood(Judge):
             [[s] for s in sentences],
         )
 
-    def _found(self, requests: Sequence[ScoreRequest], keys: Sequence[Sequence[K]]) -> dict[K, LogProbs | str]:
-        found: dict[K, LogProbs | str] = {}
+    def _found(self, requests: Sequence[ScoreRequest], keys: Sequence[Sequence[K]]) -> dict[K, LogProb]:
+        found: dict[K, LogProb] = {}
         for answer in self.llm.score(requests):
             if isinstance(answer, RequestFailure):
                 found.update(dict.fromkeys(keys[answer.index], answer.reason))
             else:
-                found.update(zip(keys[answer.index], answer.log_probs, strict=True))
+                found.update(zip(keys[answer.index], map(sum, answer.log_probs), strict=True))
         return found
-
-
-def _explained(p: LogProbs, q: LogProbs) -> float | None:
-    """The share of a sentence's surprise that the other takes away, −1 to 1; None where nothing is surprising.
-
-    Where the two prompts' borders were tokenised differently, the sentence counts as one token.
-    """
-    if len(p) != len(q):
-        p, q = (sum(p),), (sum(q),)
-    surprise = -sum(q)
-    if surprise <= 0:
-        return None
-    return sum(min(max(a - b, b), -b) for a, b in zip(p, q, strict=True)) / surprise

@@ -121,7 +121,7 @@ def test_explain_tells_the_whole_story(run: Path) -> None:
         "entailment.v1",
         "positive",
         "negative",
-        "likelihood (version 2): a = ",
+        "likelihood (version 3): a = ",
         "curation",
         "ended: accepted",
     ):

@@ -104,6 +104,10 @@ def test_opposites_name_each_other_and_show_the_same_anchors(library):
         ("entailment.v1", "contradiction.v1"),
         ("contradiction-chat.v1", "entailment-chat.v1"),
         ("entailment-chat.v1", "contradiction-chat.v1"),
+        ("true-statement.v1", "false-statement.v1"),
+        ("false-statement.v1", "true-statement.v1"),
+        ("true-statement-chat.v1", "false-statement-chat.v1"),
+        ("false-statement-chat.v1", "true-statement-chat.v1"),
     }
     assert library.problems() == []
     for one, other in pairs:
@@ -118,11 +122,11 @@ def test_every_sentence_of_a_pool_stands_there_once(library):
     for prompt in library:
         if prompt.kind == "relation":
             sentences = [text for item in prompt.exemplars for text in item.values()]
-            assert len(set(sentences)) == len(sentences) == 2 * 16
+            assert len(set(sentences)) == len(sentences) == 2 * (8 if "statement" in prompt.id else 16)
 
 
 def test_a_chat_prompt_shows_the_examples_of_its_completion(library):
-    for name in ("entailment", "contradiction", "rubric"):
+    for name in ("entailment", "contradiction", "rubric", "true-statement", "false-statement"):
         assert library.get(f"{name}-chat").exemplars == library.get(name).exemplars
 
 
@@ -135,6 +139,7 @@ def test_a_completion_as_the_model_sees_it(library):
         "Rewrite:"
     )
     assert library.get("neutral.v1").render({}) == "Here is a sentence.\n\nSentence:"
+    assert library.get("true-statement").render({"anchor": "It rains."}) == "Sentence: It rains.\nTrue:"
 
 
 def test_a_chat_as_the_model_sees_it(library):
@@ -298,7 +303,7 @@ def test_a_prompt_that_is_not_there(library, name):
     with pytest.raises(PromptError) as caught:
         library.get(name)
     known = ", ".join(prompt.ref for prompt in library)
-    assert "entailment-chat.v1, neutral.v1" in known
+    assert "entailment-chat.v1, false-statement.v1" in known
     assert str(caught.value) == f"no prompt {name!r}; there are: {known}"
 
 

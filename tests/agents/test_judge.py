@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,12 @@ from tests.fakes import FakeModel
 from tests.judges import judge
 
 PAIR = Pair(first="The bus was late.", second="The bus did not come on time.")
+PROMPTS = {
+    "prompt": "entailment",
+    "true_prompt": "true-statement",
+    "false_prompt": "false-statement",
+    "neutral": "neutral",
+}
 
 
 # --- any judge -------------------------------------------------------------------------------------------------------
@@ -271,52 +278,83 @@ def test_the_judges_that_it_asks_are_calibrated_each_by_itself(mine: Path, monke
 # --- likelihood ------------------------------------------------------------------------------------------------------
 
 
-NEUTRAL = "Two sentences about different things:"
+ALONE = -10.0
+KINDS = {"Rewrite:": "rewrite", "True:": "true", "False:": "false"}
+
+
+def share(kind: str, anchor: str, text: str) -> float:
+    """How much of a sentence's surprise another one takes away from the made-up model, 0 to 0.8."""
+    return int(content_hash(kind, anchor, text)[:4], 16) / 0xFFFF * 0.8
 
 
 def log_likelihood(prompt: str, text: str) -> float:
-    """A made-up model: a sentence has −10 alone, −2 after itself, and a number of its own after another one."""
-    if prompt.startswith(NEUTRAL):
-        return -10.0
-    anchor = prompt.splitlines()[-2].removeprefix("Sentence: ")
-    return (
-        -2.0 if text.strip() == anchor else -10 + int(content_hash(sorted([anchor, text.strip()]))[:4], 16) / 0xFFFF * 8
-    )
+    """A made-up model: any sentence has −10 alone, and after another one what `share` says."""
+    if prompt.startswith("Two sentences about different things:"):
+        return ALONE
+    anchor, label = prompt.splitlines()[-2:]
+    return ALONE * (1 - share(KINDS[label], anchor.removeprefix("Sentence: "), text.strip()))
 
 
-def test_likelihood_is_the_share_of_surprise_that_the_other_sentence_takes_away() -> None:
+def shares(pair: Pair) -> tuple[float, float, float]:
+    """By kind of prompt, the mean over both directions."""
+    both = ((pair.first, pair.second), (pair.second, pair.first))
+    rewrite, true, false = (sum(share(kind, x, y) for x, y in both) / 2 for kind in KINDS.values())
+    return rewrite, true, false
+
+
+def test_likelihood_is_the_share_of_surprise_that_truth_takes_away_and_falsehood_does_not() -> None:
     answer = judge("likelihood", FakeModel(log_prob=log_likelihood)).invoke(PAIR)
     assert isinstance(answer, Score)
-    one_way = log_likelihood(f"Sentence: {PAIR.first}\nRewrite:", f" {PAIR.second}") + 10
-    assert answer.raw == pytest.approx(one_way / 10)
-    assert answer.similarity == pytest.approx(5 * one_way / 10)
+    rewrite, true, false = shares(PAIR)
+    assert answer.raw == pytest.approx(rewrite / 2 + true - false)
+    assert answer.similarity == pytest.approx(min(max(answer.raw / 0.4, 0), 1) * 5)
+    against = rewrite / 5 + true - false
+    assert answer.contradiction == pytest.approx(1 / (1 + math.exp(20 * (against - 0.06))))
 
 
-def test_likelihood_weighs_tokens_by_their_surprise_and_lets_none_decide_alone() -> None:
-    class TwoTokens(FakeModel):
+def test_likelihood_without_contrast_reads_one_prompt_and_tells_no_contradiction() -> None:
+    asked: list[str] = []
+
+    def watched(prompt: str, text: str) -> float:
+        asked.append(prompt.splitlines()[-1])
+        return log_likelihood(prompt, text)
+
+    answer = judge("likelihood", FakeModel(log_prob=watched), contrast=False).invoke(PAIR)
+    rewrite = shares(PAIR)[0]
+    assert isinstance(answer, Score)
+    assert (answer.raw, answer.similarity) == (pytest.approx(rewrite), pytest.approx(5 * rewrite))
+    assert answer.contradiction is None
+    assert sorted(set(asked)) == ["2.", "Rewrite:"]
+
+
+def test_likelihood_adds_up_a_sentences_tokens() -> None:
+    class ThreeTokens(FakeModel):
         def score(self, requests: Iterable[ScoreRequest]) -> Iterator[TokenLogProbs]:
             for index, request in enumerate(requests):
-                alone = str(request.prompt).startswith(NEUTRAL)
-                log_probs = (-2.0, -6.0) if alone else (-20.0, -3.0)
-                yield TokenLogProbs(index=index, log_probs=(log_probs,) * len(request.continuations))
+                whole = [log_likelihood(str(request.prompt), text) for text in request.continuations]
+                yield TokenLogProbs(index=index, log_probs=tuple((x / 2, x / 4, x / 4) for x in whole))
 
-    answer = judge("likelihood", TwoTokens()).invoke(PAIR)
-    assert isinstance(answer, Score)
-    assert answer.raw == pytest.approx((-1 * 2 + 0.5 * 6) / 8), "−20 against −2 counts as −1"
+    told = judge("likelihood", ThreeTokens()).invoke(PAIR)
+    once = judge("likelihood", FakeModel(log_prob=log_likelihood)).invoke(PAIR)
+    assert isinstance(told, Score)
+    assert isinstance(once, Score)
+    assert told.raw == pytest.approx(once.raw)
 
 
 def test_likelihood_of_chat_prompts_is_that_of_the_assistants_answer() -> None:
+    labels = {"Rewrite": "Rewrite:", "must be": "True:", "cannot": "False:"}
+
     def chat_likelihood(prompt: tuple[Message, ...], text: str) -> float:
         assert text == text.strip(), "an answer starts the assistant's turn"
-        assert [message.role for message in prompt] in (
-            ["system", "user"],
-            ["system", *["user", "assistant"] * 2, "user"],
-        )
-        asked = prompt[-1].content
-        return log_likelihood(NEUTRAL if len(prompt) == 2 else f"{asked}\nRewrite:", text)
+        system, *examples, user = prompt
+        assert [message.role for message in examples] == ["user", "assistant"] * (len(examples) // 2)
+        if not examples:
+            return ALONE
+        (label,) = (label for sign, label in labels.items() if sign in system.content)
+        return log_likelihood(f"{user.content}\n{label}", text)
 
-    model = FakeModel(log_prob=chat_likelihood)
-    answer = judge("likelihood", model, prompt="entailment-chat", neutral="neutral-chat").invoke(PAIR)
+    chat = {name: f"{prompt}-chat" for name, prompt in PROMPTS.items()}
+    answer = judge("likelihood", FakeModel(log_prob=chat_likelihood), **chat).invoke(PAIR)
     assert answer == judge("likelihood", FakeModel(log_prob=log_likelihood)).invoke(PAIR)
 
 
@@ -331,7 +369,9 @@ def test_likelihood_fails_the_pair_that_the_model_cannot_score() -> None:
 
 def test_likelihood_of_a_model_that_learns_nothing_from_reading_is_nothing() -> None:
     answer = judge("likelihood", FakeModel(log_prob=lambda prompt, text: -3.0)).invoke(PAIR)
-    assert answer == Score(similarity=0.0, raw=0.0)
+    assert isinstance(answer, Score)
+    assert (answer.similarity, answer.raw) == (0.0, 0.0)
+    assert answer.contradiction == pytest.approx(1 / (1 + math.exp(-20 * 0.06)))
 
 
 def test_likelihood_of_a_model_that_nothing_surprises_is_no_score() -> None:
