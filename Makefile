@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+KILLS ?= 1000
 READY := $(VENV)/.ready
 
 .PHONY: run test torture check bench clean
@@ -12,8 +13,12 @@ run: $(READY)  ## the main job, offline: bundled sentences and models → runs/b
 test: $(READY)  ## all tests
 	$(BIN)/pytest -q
 
-torture: $(READY)  ## 200 broken model files instead of the 12 that `make test` tries
-	TORTURE=200 $(BIN)/pytest -q tests/backends/llamacpp/test_broken_files.py
+torture: $(READY)  ## the full counts of docs/reliability.md, which `make test` tries in small; KILLS=100 for fewer
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torture --kills $(KILLS)
+	TORTURE_EXAMPLES=500 $(BIN)/pytest -q --timeout 3600 tests/test_store_machine.py tests/torture/test_resume_machine.py
+	TORTURE=200 $(BIN)/pytest -q --timeout 3600 tests/backends/llamacpp/test_broken_files.py tests/security/test_checkpoints.py
+	$(BIN)/python -m benchmarks.hostile
+	$(BIN)/python -m benchmarks.lines
 
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .

@@ -235,7 +235,7 @@ def parse_value(text: str) -> Any:
 
 def differences(old: Config, new: Config) -> list[str]:
     """Lines `key: old → new` for every leaf in which two configurations differ."""
-    a, b = _leaves(old.model_dump(mode="json")), _leaves(new.model_dump(mode="json"))
+    a, b = leaves(old.model_dump(mode="json")), leaves(new.model_dump(mode="json"))
     lines = [f"{key}: {a.get(key)!r} → {b.get(key)!r}" for key in sorted(a | b) if a.get(key) != b.get(key)]
     orders = [", ".join(config.filters) for config in (old, new)]
     if old.filters.keys() == new.filters.keys() and orders[0] != orders[1]:
@@ -422,9 +422,9 @@ def _parents(dotted: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
 
 
-def _leaves(data: Any, prefix: str = "") -> dict[str, Any]:
+def leaves(data: Any, prefix: str = "") -> dict[str, Any]:
     key = prefix.removesuffix(".")
     if not isinstance(data, dict):
         return {key: data}
-    below = {k: v for name, child in data.items() for k, v in _leaves(child, f"{prefix}{name}.").items()}
+    below = {k: v for name, child in data.items() for k, v in leaves(child, f"{prefix}{name}.").items()}
     return {key: {}} | below  # that the mapping is there differs from null

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from pathlib import Path
 
 from multicsr.errors import ModelError
 from multicsr.schemas import Record
@@ -26,6 +27,21 @@ def diagnose() -> list[Finding]:
     checks = [Finding(name="python", ok=True, detail=f"{platform.python_version()} on {platform.platform()}")]
     checks += [_package(name) for name in PACKAGES]
     return [*checks, check_bundled_llm(), check_bundled_encoder(), _devices(), _memory(), _disk()]
+
+
+def diagnose_run(folder: Path) -> list[Finding]:
+    """Whether a run's database is as it was written, all of it.
+
+    Raises:
+        RunFolderError: there is no run, or it cannot be read at all.
+    """
+    from multicsr.reading import reading
+
+    with reading(folder) as run:
+        damage, counts = run.store.damage(), run.store.status_counts()
+        ended = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
+        detail = f"{run.store.sentence_count():,} sentences ({ended}), every page, reference and row as it was written"
+        return [Finding(name=f"database of {folder}", ok=damage is None, detail=damage or detail)]
 
 
 def check_bundled_llm() -> Finding:

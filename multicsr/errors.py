@@ -66,6 +66,6 @@ class StageError(MulticsrError):
 
 
 class InterruptedRunError(MulticsrError):
-    """The user stopped the run; it can be resumed."""
+    """The user stopped the run by Ctrl-C (130) or SIGTERM (143); it can be resumed."""
 
     exit_code = 130

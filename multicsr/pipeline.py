@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from multicsr.filtering import bind_filters
+from multicsr.forking import adopt
+from multicsr.provenance import check_unchanged
 from multicsr.stages.evaluate import check_evaluation, evaluate
 from multicsr.stages.filter import filter_triplets
 from multicsr.stages.generate import generate
@@ -18,10 +20,13 @@ def run(work: Workspace) -> None:
 
     Raises:
         MulticsrError: what stops a run, with what to do about it. What was stored stays.
+        RunFolderError: the input, a prompt, a model or a plugin is not what the stored rows came from.
         InterruptedRunError: the user stopped it; the same call goes on.
     """
     check(work)
     ingest(work)
+    adopt(work)
+    check_unchanged(work)
     write_rounds(work)
     work.close_models()
     try:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from multicsr.errors import StageError
 from multicsr.filtering import BoundFilter, accepts, exchanged, is_swapped, run_chain
 from multicsr.report.data import Thresholds
+from multicsr.rows import Judged
 from multicsr.schemas import Record, Triplet
 from multicsr.stages.filter import BATCH
-from multicsr.store import Judged
 
 CURATION = "curation"
 ACCEPTS_ALL = Thresholds(alpha=0, beta=5, gamma=-5)

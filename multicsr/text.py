@@ -16,5 +16,22 @@ def visible(text: str) -> str:
     return "".join(f"⟨U+{ord(char):04X}⟩" if _is_invisible(char) else char for char in text)
 
 
+def encodable(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate, which is no character and cannot be stored as UTF-8."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def visible_json(text: str) -> str:
+    """JSON with the same characters written as its own escapes, so that it still says what it said."""
+    if text.isprintable():
+        return text
+    return "".join(_json_escape(char) if _is_invisible(char) else char for char in text)
+
+
+def _json_escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
 def _is_invisible(char: str) -> bool:
     return unicodedata.category(char) in _INVISIBLE and char not in _LAYOUT_AND_JOINERS

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +19,16 @@ from filelock import FileLock, Timeout
 from multicsr.backends.base import LanguageModel
 from multicsr.backends.opening import open_model
 from multicsr.config import Config, commented_yaml, differences
+from multicsr.database import looking
 from multicsr.errors import ConfigError, InterruptedRunError, LockedError, RunFolderError
+from multicsr.files import write_atomically
 from multicsr.progress import Reporter, Silent
-from multicsr.registry import Registry
 from multicsr.store import Store
-from multicsr.templates import PromptLibrary
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # LangChain behind them takes its time, and who finds the folder locked should know at once
     from multicsr.agents.judge import JudgeAgent
+    from multicsr.registry import Registry
+    from multicsr.templates import PromptLibrary
 
 DATABASE = "run.sqlite"
 CONFIG = "config.yaml"
@@ -31,6 +36,8 @@ LOCK = "lock"
 HOLDER = "lock.holder"
 MODEL = "model"
 REPORT = "report.html"
+HOLDER_S = 0.5
+"""How long to wait for a new holder of the lock to write who it is."""
 
 
 class Workspace:
@@ -39,6 +46,7 @@ class Workspace:
     Raises:
         LockedError: another process works on the folder.
         RunFolderError: it holds another run than asked for, or none.
+        OSError: it cannot be written.
     """
 
     def __init__(self, folder: Path, store: Store, config: Config, lock: FileLock, reporter: Reporter) -> None:
@@ -50,34 +58,43 @@ class Workspace:
         self.judge: JudgeAgent | None = None  # of the run's configuration, once the judge stage has made it
 
     @classmethod
-    def create(cls, folder: Path, config: Config, reporter: Reporter | None = None) -> Workspace:
+    def create(
+        cls, folder: Path, config: Config, reporter: Reporter | None = None, *, fork_of: Path | None = None
+    ) -> Workspace:
         """Opens the run of this configuration in `folder`, or starts it there.
 
         A folder that holds the run of another configuration is left as it is, and the difference is shown.
+
+        Args:
+            fork_of: the run whose rows a new one takes over where nothing that they came from has changed.
         """
         if folder.exists() and not folder.is_dir():
             raise RunFolderError(f"{folder}: a file, not a run folder; name another with -o")
-        if folder.is_dir() and not (folder / DATABASE).exists() and any(_foreign(folder)):
+        new = _made(folder)
+        if not has_run(folder) and any(_foreign(folder)):
             raise RunFolderError(f"{folder}: not empty and not a run of multicsr; name another folder with -o")
-        new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _acquire(folder)
-        try:
-            store = Store.open(folder / DATABASE)
-            stored = store.get_meta("config")
+        with ExitStack() as on_error:
+            lock = _acquire(folder)
+            on_error.callback(_release, folder, lock)
+            store = on_error.enter_context(closing(Store.open(folder / DATABASE)))
+            stored, origin = store.get_meta("config"), str(fork_of.resolve()) if fork_of else None
             if stored is None or store.stage("ingest") is None:
-                store.set_meta("config", config.model_dump(mode="json"))
-                (folder / CONFIG).write_text(commented_yaml(config), "utf-8")
+                with store.transaction():
+                    store.set_meta("config", config.model_dump(mode="json"))
+                    if origin:
+                        store.set_meta("fork", origin)
             elif changed := differences(Config.model_validate(stored), config):
                 raise RunFolderError(
                     f"{folder}: holds a run of another configuration:\n  "
                     + "\n  ".join(changed)
-                    + "\nname another folder with -o, or change this run by a stage command "
+                    + f"\nstart another run that takes over what is unaffected (multicsr run -o {folder} --fork NEW, "
+                    "with the same options), or one from nothing (-o NEW), or change this one by a stage command "
                     f"(multicsr filter {folder} --set KEY=VALUE)"
                 )
-        except BaseException:
-            lock.release()
-            raise
+            elif origin and store.get_meta("fork") != origin:
+                raise RunFolderError(f"{folder}: holds a run that is no fork of {fork_of}; name another folder")
+            _write_config(folder, config)
+            on_error.pop_all()
         work = cls(folder, store, config, lock, reporter or Silent())
         work._new = new
         return work
@@ -87,25 +104,34 @@ class Workspace:
         cls, folder: Path, change: Callable[[Config], Config] | None = None, reporter: Reporter | None = None
     ) -> Workspace:
         """Opens the run in `folder`; `change` gives it another configuration, which the stages then follow."""
-        config = stored_config(folder)
-        changed = change(config) if change else config
-        if changed.input != config.input:
-            raise ConfigError(
-                [f"input: the sentences of a run cannot be changed; start another with -o ({folder} stays)"]
-            )
-        lock = _acquire(folder)
-        store = Store.open(folder / DATABASE)
-        if changed != config:
-            store.set_meta("config", changed.model_dump(mode="json"))
-            (folder / CONFIG).write_text(commented_yaml(changed), "utf-8")
+        if not has_run(folder):
+            raise _no_run(folder)
+        with ExitStack() as on_error:
+            lock = _acquire(folder)
+            on_error.callback(_release, folder, lock)
+            store = on_error.enter_context(closing(Store.open(folder / DATABASE)))
+            config = _config(folder, store.get_meta("config"))
+            changed = change(config) if change else config
+            if changed.input != config.input:
+                raise ConfigError(
+                    [f"input: the sentences of a run cannot be changed; start another with -o ({folder} stays)"]
+                )
+            if changed != config:
+                store.set_meta("config", changed.model_dump(mode="json"))
+            _write_config(folder, changed)
+            on_error.pop_all()
         return cls(folder, store, changed, lock, reporter or Silent())
 
     @cached_property
     def registry(self) -> Registry:
+        from multicsr.registry import Registry
+
         return Registry.load(self.config.plugins)
 
     @cached_property
     def prompts(self) -> PromptLibrary:
+        from multicsr.templates import PromptLibrary
+
         return PromptLibrary.load(self.config.prompts)
 
     def model(self, spec: str) -> LanguageModel:
@@ -141,45 +167,104 @@ class Workspace:
         self.close_models()
         begun = self.store.stage("ingest") is not None
         self.store.close()
-        (self.folder / HOLDER).unlink(missing_ok=True)
         if self._new and not begun:
             shutil.rmtree(self.folder)  # nothing came in: a wrong path must not leave a run behind
-        self._lock.release()
+        _release(self.folder, self._lock)
+        if isinstance(error, sqlite3.DatabaseError):
+            database = self.folder / DATABASE
+            raise RunFolderError(f"{database}: {error}; `multicsr doctor {self.folder}` looks at all of it") from error
 
 
 def stored_config(folder: Path) -> Config:
-    """The configuration of the run in `folder`.
+    """The configuration of the run in `folder`, also while another process works on it.
 
     Raises:
         RunFolderError: there is no run.
     """
-    if not (folder / DATABASE).is_file():
-        raise RunFolderError(f"{folder}: no run of multicsr is here; `multicsr run -o {folder}` starts one")
-    store = Store.open(folder / DATABASE)
-    try:
-        stored: dict[str, Any] | None = store.get_meta("config")
-    finally:
-        store.close()
-    if stored is None:
-        raise RunFolderError(f"{folder}: the run was never started; `multicsr run -o {folder}` starts it")
-    return Config.model_validate(stored)
+    if not has_run(folder):
+        raise _no_run(folder)
+    with looking(folder / DATABASE) as db:
+        return _config(folder, Store(db, folder / DATABASE).get_meta("config"))
 
 
 def has_run(folder: Path) -> bool:
     return (folder / DATABASE).is_file()
 
 
+def _no_run(folder: Path) -> RunFolderError:
+    return RunFolderError(f"{folder}: no run of multicsr is here; `multicsr run -o {folder}` starts one")
+
+
+def _config(folder: Path, stored: dict[str, Any] | None) -> Config:
+    if stored is None:
+        raise RunFolderError(f"{folder}: the run was never started; `multicsr run -o {folder}` starts it")
+    return Config.model_validate(stored)
+
+
+def _write_config(folder: Path, config: Config) -> None:
+    """Writes what the database has for people to read; also where a killed process had no time for it."""
+    text = commented_yaml(config)
+    path = folder / CONFIG
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_atomically(path, lambda target: target.write_text(text, "utf-8"))
+
+
+def _made(folder: Path) -> bool:
+    """Whether the folder was not there yet. Asked of `no-such-folder/..` before, the system would say so, too."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
+
+
 def _foreign(folder: Path) -> list[str]:
-    return [entry.name for entry in folder.iterdir() if entry.name not in (LOCK, HOLDER)]
+    return [entry.name for entry in folder.iterdir() if not entry.name.startswith((LOCK, f".{HOLDER}."))]
 
 
 def _acquire(folder: Path) -> FileLock:
+    """Takes the folder's lock; the system frees it when its holder dies, however that comes about."""
     lock = FileLock(folder / LOCK)
-    holder = folder / HOLDER
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        who = holder.read_text("utf-8").strip() if holder.is_file() else "another process"
+        who = _holder(folder)
         raise LockedError(f"{folder}: {who} is working on this run; wait for it to end, or stop it") from None
-    holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", "utf-8")
+    try:
+        text = f"process {os.getpid()} on {socket.gethostname()}\n"
+        write_atomically(folder / HOLDER, lambda target: target.write_text(text, "utf-8"))
+        for leftover in (path for name in (CONFIG, HOLDER, REPORT) for path in folder.glob(f".{name}.*")):
+            leftover.unlink()  # a killed process was writing it
+    except BaseException:
+        _release(folder, lock)
+        raise
     return lock
+
+
+def _release(folder: Path, lock: FileLock) -> None:
+    (folder / HOLDER).unlink(missing_ok=True)
+    lock.release()
+
+
+def _holder(folder: Path) -> str:
+    """Who holds the lock. One that has just taken it may not have written its name yet in the place of a dead one's."""
+    end = time.monotonic() + HOLDER_S
+    while True:
+        who = (folder / HOLDER).read_text("utf-8").strip() if (folder / HOLDER).is_file() else ""
+        if (who and not _is_dead(who)) or time.monotonic() > end:
+            return who or "another process"
+        time.sleep(0.02)
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether it is a process of this machine that has ended."""
+    pid, host = holder.removeprefix("process ").split(" on ", 1)
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

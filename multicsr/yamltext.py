@@ -9,27 +9,48 @@ import yaml
 
 from multicsr.errors import UsageError
 
+MOST_VALUES = 1_000_000
+
 
 def parse_yaml(text: str, origin: str) -> Any:
     """YAML as plain data; a date stays text.
 
     Raises:
-        UsageError: with file, line and column; also for a key that stands twice in a mapping.
+        UsageError: with file, line and column; also for a key that stands twice in a mapping, and for values that by
+            references to each other are without number.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise UsageError(f"{origin}{where}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UsageError(f"{origin}: nested too deeply") from None
+    if _is_endless(data):
+        raise UsageError(f"{origin}: its references (&name, *name) make more than {MOST_VALUES:,} values of it")
+    return data
 
 
 def flow(value: Any) -> str:
     """Plain data as YAML on one line, that `parse_yaml` reads back as it was."""
     text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=sys.maxsize)
     return text.strip().removesuffix("\n...").strip()
+
+
+def _is_endless(data: Any) -> bool:
+    """Whether there are more values than any file of ours has, each counted wherever it is referred to."""
+    waiting, count = [data], 0
+    while waiting:
+        value = waiting.pop()
+        below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        count += 1 + len(below)
+        if count > MOST_VALUES:
+            return True
+        waiting.extend(below)
+    return False
 
 
 class _Loader(yaml.SafeLoader):

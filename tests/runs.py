@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from multicsr.config import load_config
+from multicsr.rows import Decision
 from multicsr.schemas import Candidate, Failure, Generated, Score, Sentence, Status
-from multicsr.store import Decision
 from multicsr.workspace import Workspace
 
 

@@ -159,7 +159,7 @@ def test_a_custom_filter_is_used_and_stands_in_every_row_it_judged(tmp_path: Pat
 
 def wait_for_rows(folder: Path, table: str, process: subprocess.Popen[bytes]) -> int:
     """Waits until the running process has stored its first unit of work."""
-    for _ in range(600):
+    for _ in range(2400):
         if process.poll() is not None:
             break
         if (folder / "run.sqlite").exists():

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from multicsr.database import COLUMNS, SCHEMA_VERSION, first_damage
 from multicsr.errors import RunFolderError
+from multicsr.rows import Consulted, Decision, Judged
 from multicsr.schemas import (
     Candidate,
     Failure,
@@ -27,7 +29,7 @@ from multicsr.schemas import (
     Triplet,
     Verdict,
 )
-from multicsr.store import Consulted, Decision, Judged, Store
+from multicsr.store import Store
 
 WRITE, OTHER, JUDGE = "recipe of a generator", "another generator's", "a judge's"
 
@@ -108,7 +110,7 @@ def test_it_is_durable_and_strict(store):
     assert ours
     assert all(row["strict"] for row in ours)
     with pytest.raises(sqlite3.IntegrityError, match="cannot store TEXT value in INTEGER column"):
-        store.query("INSERT INTO sentences VALUES (1, 'first', 'text')")
+        store.query("INSERT INTO sentences VALUES (1, 'first', 'text', 0)")
 
 
 def test_it_is_there_again_after_it_was_closed(tmp_path, three):
@@ -152,11 +154,12 @@ def test_the_database_of_another_program_is_refused_untouched(tmp_path):
 ADDED = {
     1: [("scores", "contradiction_a"), ("scores", "contradiction_b"), ("scores", "answers"), ("decisions", "swapped")],
     2: [("scores", "extra")],
+    3: [(table, "checksum") for table in COLUMNS],
 }
 """Columns that came after a version."""
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
     path = tmp_path / "run.sqlite"
     Store.open(path).close()
@@ -167,14 +170,14 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path, ve
     db.close()
     store = Store.open(path)
     assert store.sentence_count() == 1
-    assert store.query("PRAGMA user_version")[0][0] == 3
+    assert store.query("PRAGMA user_version")[0][0] == SCHEMA_VERSION
     for kind in ("generate", "judge"):
         store.add_recipe(kind, kind, {})
     store.add_candidates("generate", 0, [(1, "kept", candidate("kept", 0))])
     (stored,) = store.without_score("generate", "judge")
     told = Told(similarity=4, contradiction=0.25, escalated=True)
     store.add_scores("judge", [(stored.key, told, Score(similarity=1, raw=-3))])
-    (row,) = store.query("SELECT * FROM scores")
+    (row,) = store.query(f"SELECT {COLUMNS['scores']} FROM scores")
     assert dict(row) == {
         "candidate": stored.key,
         "recipe": "judge",
@@ -188,6 +191,7 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path, ve
         "answers": None,
         "extra": '{"positive": {"escalated": true}}',
     }
+    assert first_damage(store._db, None) is None
     store.close()
 
 
@@ -195,7 +199,7 @@ def test_another_version_of_the_schema_is_refused(tmp_path, store):
     path = tmp_path / "run.sqlite"
     store.query("PRAGMA user_version = 7")
     store.close()
-    said = "its schema is version 7, this multicsr knows 3; use another folder (-o)"
+    said = f"its schema is version 7, this multicsr knows {SCHEMA_VERSION}; use another folder (-o)"
     assert refused(path) == f"{path}: {said}"
 
 
@@ -259,14 +263,15 @@ def test_readers_see_a_transaction_only_when_it_has_ended(tmp_path, three):
         three.set_meta("a", 1)
         three.set_meta("b", 2)
         assert contents(tmp_path / "run.sqlite") == before
-    assert contents(tmp_path / "run.sqlite")["meta"] == [("a", "1"), ("b", "2")]
+    assert [row[:2] for row in contents(tmp_path / "run.sqlite")["meta"]] == [("a", "1"), ("b", "2")]
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
 from multicsr.schemas import Sentence, Status
-from multicsr.store import Decision, Store
+from multicsr.rows import Decision
+from multicsr.store import Store
 
 store = Store.open(Path(sys.argv[1]))
 
@@ -335,12 +340,12 @@ def test_sentences_and_what_is_none(three):
         "too-long": 1,
         "duplicate": 2,
     }
-    assert [tuple(row) for row in three.query("SELECT * FROM sentences")] == [
+    assert [tuple(row) for row in three.query("SELECT id, line, text FROM sentences")] == [
         (1, 1, "one"),
         (2, 3, "two"),
         (3, 6, "One"),
     ]
-    assert [tuple(row) for row in three.query("SELECT * FROM rejections")] == [
+    assert [tuple(row) for row in three.query("SELECT line, reason, detail FROM rejections")] == [
         (2, "empty", ""),
         (4, "duplicate", "of line 1"),
         (7, "too-long", "1001 characters"),
@@ -399,6 +404,14 @@ def test_what_is_stored_is_not_asked_for_again(three):
     assert three.without_candidate(OTHER, 0) == [(1, "one"), (2, "two"), (3, "three")]
     generate(three)
     assert three.without_candidate(WRITE, 0) == []
+
+
+def test_what_waits_is_read_in_pages(three):
+    three.add_candidates(WRITE, 0, [(2, "two", candidate("two"))])
+    assert three.without_candidate(WRITE, 0, limit=1) == [(1, "one")]
+    assert three.without_candidate(WRITE, 0, after=1, limit=1) == [(3, "three")]
+    assert three.without_candidate(WRITE, 0, after=3, limit=1) == []
+    assert (three.count_without_candidate(WRITE, 0), three.count_without_candidate(WRITE, 1)) == (2, 0)
 
 
 def test_a_later_attempt_is_for_what_was_rejected_for_a_retryable_reason(three):
@@ -539,12 +552,12 @@ def test_decisions_are_replaced_whole(three):
         ("one", "one rewritten\u2028 “ü” 0", "not one"),
         ("three", "three rewritten\u2028 “ü” 0", "not three"),
     ]
-    assert [tuple(row)[1:] for row in three.query("SELECT * FROM verdicts ORDER BY position")] == [
+    assert [tuple(row)[1:-1] for row in three.query("SELECT * FROM verdicts ORDER BY position")] == [
         (0, "length", "1", "accepted", "", "", 0),
         (1, "copy", "2", "rejected", "positive-copies-anchor", "100%", 1),
         (2, "mine", "1", "failed", "raised ValueError: x", "", 0),
     ]
-    (row,) = three.query("SELECT * FROM decisions WHERE sentence_id = 2")
+    (row,) = three.query(f"SELECT {COLUMNS['decisions']} FROM decisions WHERE sentence_id = 2")
     assert Decision(**{**dict(row), "retry": bool(row["retry"])}) == rejected
 
     three.replace_decisions([(accepted[0], [])])
@@ -592,7 +605,7 @@ def test_a_recipe_is_recorded_once(store):
     store.add_recipe(WRITE, "generate", {"ω": 0.5})
     assert store.recipe(WRITE) == {"ω": 0.5}
     with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint failed"):
-        store.query("INSERT INTO recipes VALUES ('x', 'cook', '{}')")
+        store.query("INSERT INTO recipes VALUES ('x', 'cook', '{}', 0)")
 
 
 def test_training_steps_by_seed(store):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multicsr.text import visible
+from multicsr.text import visible, visible_json
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,10 @@ def test_nothing_invisible_is_left(text: str) -> None:
 @given(st.text(st.characters(categories=["L", "M", "N", "P", "S", "Zs"])))
 def test_what_is_visible_stays_as_it_is(text: str) -> None:
     assert visible(text) == text
+
+
+@given(st.dictionaries(st.text(st.characters()), st.text(st.characters())), st.sampled_from([None, 1]))
+def test_json_with_nothing_invisible_says_the_same(data: dict[str, str], indent: int | None) -> None:
+    written = visible_json(json.dumps(data, ensure_ascii=False, indent=indent))
+    assert json.loads(written) == data
+    assert visible(written) == written

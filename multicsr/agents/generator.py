@@ -29,6 +29,7 @@ from multicsr.schemas import (
     content_hash,
 )
 from multicsr.templates import Exemplar, Prompt, PromptLibrary
+from multicsr.text import encodable
 
 WINDOW = 2048  # anchors that are put in order at a time
 AGAIN = (0.7, 0.9)
@@ -198,16 +199,19 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
     def _candidate(
         self, anchor: Anchor, positive: Completion | RequestFailure, negative: Completion | RequestFailure
     ) -> Answer:
-        if isinstance(positive, RequestFailure):
-            return Failure(reason=f"positive: {positive.reason}")
-        if isinstance(negative, RequestFailure):
-            return Failure(reason=f"negative: {negative.reason}")
+        written: dict[str, Generated] = {}
+        for role, answer in (("positive", positive), ("negative", negative)):
+            if isinstance(answer, RequestFailure):
+                return Failure(reason=f"{role}: {encodable(answer.reason)}")
+            if encodable(answer.text) != answer.text:
+                return Failure(reason=f"{role}: the model wrote what is no Unicode text")
+            written[role] = _generated(answer)
         shown = dict.fromkeys(text for pool in self.draw(anchor) for exemplar in pool for text in exemplar.values())
         return Candidate(
             anchor=anchor.text,
             attempt=anchor.attempt,
-            positive=_generated(positive),
-            negative=_generated(negative),
+            positive=written["positive"],
+            negative=written["negative"],
             mode="contrast" if self.config.omega > 0 else "plain",
             exemplars=tuple(shown),
         )

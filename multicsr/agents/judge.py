@@ -17,6 +17,7 @@ from multicsr.plugin import Judge
 from multicsr.registry import Plugin, Registry
 from multicsr.schemas import Capability, Failure, ModelInfo, Pair, Score, content_hash
 from multicsr.templates import PromptLibrary
+from multicsr.text import encodable
 
 Answer = Score | Failure
 
@@ -219,7 +220,8 @@ class JudgeAgent(Runnable[Pair, Answer]):
 
     def _finished(self, answer: Answer) -> Answer:
         if isinstance(answer, Failure):
-            return answer.model_copy(update={"verbatim": tuple(map(_bounded, answer.verbatim))})
+            told = {"reason": encodable(answer.reason), "verbatim": tuple(map(_bounded, answer.verbatim))}
+            return answer.model_copy(update=told)
         return self.calibration.apply(answer) if self.calibration else answer
 
     @cached_property

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multicsr.backends.transformers_decoding import Detokenizer, choose, contrastive_scores, cut
-from multicsr.backends.transformers_loading import Checkpoint, load_checkpoint
+from multicsr.backends.transformers_loading import Checkpoint, explained, load_checkpoint
 from multicsr.backends.transformers_streams import common_prefix, open_streams
 from multicsr.backends.transformers_tokens import Ids, UnusablePromptError
 from multicsr.errors import ModelError
@@ -154,7 +154,10 @@ class TransformersModel:
     @classmethod
     def load(cls, name: str, *, spec: str, device: str = "auto") -> TransformersModel:
         """Loads a Hub id, a folder or a GGUF file; see `load_checkpoint` for device, numeric type and errors."""
-        return cls(load_checkpoint(name, device), spec=spec)
+        model = cls(load_checkpoint(name, device), spec=spec)
+        with explained(name, "it was loaded, but cannot be used"):
+            list(model.score([ScoreRequest(prompt="A", continuations=(" sentence",))]))
+        return model
 
     @property
     def info(self) -> ModelInfo:

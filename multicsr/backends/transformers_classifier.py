@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from multicsr.backends.checkpoint_files import check_size
 from multicsr.backends.transformers_loading import (
+    checked_config,
     dtype_option,
     explained,
     file_hashes,
@@ -53,12 +55,13 @@ class PairClassifier:
             source = find_source(name)
             if source.gguf is not None:
                 raise ModelError(f"{name}: a GGUF file is no classifier; use a folder or a Hub id")
-            with explained(name, "its configuration cannot be read"):
-                config = AutoConfig.from_pretrained(source.name, trust_remote_code=False, **source.options)
+            with explained(name, "its files cannot be used"):
+                config, numbers = checked_config(source)
             with explained(name, "no tokenizer can be loaded from it; it needs a tokenizer.json beside the weights"):
                 tokenizer = AutoTokenizer.from_pretrained(source.name, trust_remote_code=False, **source.options)
             options = {dtype_option(): torch.float32, "use_safetensors": True, **source.options}
             with explained(name, "it cannot be loaded as a sequence classifier with safetensors weights"):
+                check_size(config, AutoModelForSequenceClassification, numbers)
                 model, report = AutoModelForSequenceClassification.from_pretrained(
                     source.name, config=config, trust_remote_code=False, output_loading_info=True, **options
                 )
@@ -67,7 +70,10 @@ class PairClassifier:
             raise ModelError(f"{name}: the weights lack {missing[0]}, so it was never trained as a classifier")
         with explained(name, f"it does not fit on device {where}; use a smaller model or device cpu"):
             model.to(where)
-        return cls(model.eval(), tokenizer, content_hash(file_hashes(name, source, tokenizer)))
+        with explained(name, "it was loaded, but cannot be used"):
+            classifier = cls(model.eval(), tokenizer, content_hash(file_hashes(name, source, tokenizer)))
+            classifier.logits([("A sentence.", "Another one.")])
+        return classifier
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...] | Failure]:
         """The model's outputs for each pair, in order, one number for each label.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,22 +17,34 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
+from multicsr.backends.checkpoint_files import (
+    CONFIG,
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    SuspiciousError,
+    check_checkpoint,
+    check_config,
+    check_size,
+    weight_files,
+)
 from multicsr.backends.transformers_tokens import PromptTokenizer
 from multicsr.errors import ModelError
 from multicsr.schemas import content_hash
 
-WEIGHTS = "model.safetensors"
-WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-CONFIG_FILES = ("config.json", "generation_config.json", "chat_template.jinja")
+CONFIG_FILES = (CONFIG, "generation_config.json", "chat_template.jinja")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+GGUF_NUMBERS_PER_BYTE = 8
+GGUF_TENSOR_BYTES = 32
+"""Of the smallest tensor's entry in the header."""
 GGUF_PACKAGES = ("gguf", "accelerate")
+
+CAUSE_CHARACTERS = 400
 
 BF16_CAPABILITY = (8, 0)
 """The CUDA compute capability from which on bfloat16 is computed, not emulated."""
@@ -111,12 +122,12 @@ def load_checkpoint(name: str, device: str = "auto") -> Checkpoint:
     dtype = torch.bfloat16 if half else torch.float32
     with quiet(local=Path(name).expanduser().exists()):
         source = find_source(name)
-        with explained(name, "its configuration cannot be read"):
-            config = AutoConfig.from_pretrained(source.name, trust_remote_code=False, **source.options)
+        with explained(name, "its files cannot be used"):
+            config, numbers = checked_config(source)
         _check_kind(name, config)
         with explained(name, "no tokenizer can be loaded from it; it needs a tokenizer.json beside the weights"):
             tokenizer = AutoTokenizer.from_pretrained(source.name, trust_remote_code=False, **source.options)
-        model = _load_model(name, source, config, dtype)
+        model = _load_model(name, source, config, dtype, numbers)
     fingerprint = content_hash("transformers", str(dtype), file_hashes(name, source, tokenizer))
     with explained(name, f"it does not fit on device {where}; use a smaller model or device cpu"):
         model.to(where)
@@ -170,6 +181,36 @@ def find_source(name: str) -> Source:
     return Source(name, folder, {"revision": folder.name})
 
 
+def checked_config(source: Source) -> tuple[Any, int]:
+    """The configuration of a model, and how many numbers its weights hold at most, once its files were looked at.
+
+    Of a Hub id the weights are fetched for that.
+
+    Raises:
+        SuspiciousError: they cannot be read safely, or the configuration asks for more than the weights can be for.
+        Exception: whatever transformers raises at a configuration.
+    """
+    if source.gguf is None:
+        if "revision" in source.options:
+            _fetch_weights(source)
+        numbers = check_checkpoint(source.folder)
+        return AutoConfig.from_pretrained(source.name, trust_remote_code=False, **source.options), numbers
+    config = AutoConfig.from_pretrained(source.name, trust_remote_code=False, **source.options)
+    size = source.gguf.stat().st_size
+    check_config(config.to_dict(), size // GGUF_TENSOR_BYTES, source.gguf.name)
+    return config, size * GGUF_NUMBERS_PER_BYTE
+
+
+def _fetch_weights(source: Source) -> None:
+    options: dict[str, Any] = {**source.options, "_raise_exceptions_for_missing_entries": False}
+    if cached_file(source.name, WEIGHTS, **options):
+        return
+    if not cached_file(source.name, WEIGHTS_INDEX, **options):
+        raise SuspiciousError("it has no safetensors weights; pickled ones can run code when they are loaded")
+    for shard in weight_files(source.folder):
+        cached_file(source.name, shard, **source.options)
+
+
 def _check_folder(name: str, folder: Path) -> None:
     if not (folder / CONFIG_FILES[0]).is_file():
         ggufs = sorted(folder.glob("*.gguf"))
@@ -196,7 +237,7 @@ def _check_kind(name: str, config: Any) -> None:
         )
 
 
-def _load_model(name: str, source: Source, config: Any, dtype: torch.dtype) -> Any:
+def _load_model(name: str, source: Source, config: Any, dtype: torch.dtype, numbers: int) -> Any:
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     options: dict[str, Any] = {dtype_option(): dtype, **source.options}
     if source.gguf is None:
@@ -207,6 +248,7 @@ def _load_model(name: str, source: Source, config: Any, dtype: torch.dtype) -> A
         "it cannot be loaded as a causal or encoder-decoder language model with safetensors weights; use another model"
     )
     with explained(name, problem):
+        check_size(config, auto, numbers)
         model, report = auto.from_pretrained(
             source.name, config=config, trust_remote_code=False, output_loading_info=True, **options
         )
@@ -252,10 +294,7 @@ def file_hashes(name: str, source: Source, tokenizer: Any) -> dict[str, str]:
     """
     if source.gguf is not None:
         return {"gguf": _sha256(source.gguf)}
-    weights = {WEIGHTS}
-    if not (source.folder / WEIGHTS).is_file():  # the order in which transformers looks for them
-        index = json.loads((source.folder / WEIGHTS_INDEX).read_text("utf-8"))
-        weights = set(index["weight_map"].values())
+    weights = set(weight_files(source.folder))
     vocabulary = {*TOKENIZER_FILES, *tokenizer.vocab_files_names.values()}
     present = {file for file in vocabulary if (source.folder / file).is_file()}
     if not present:
@@ -274,12 +313,25 @@ def explained(name: str, problem: str) -> Iterator[None]:
     """Turns what the libraries raise into one line for the user: model, problem and fix, first line of the cause."""
     try:
         yield
-    except (ImportError, OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{name}: {problem} ({_first_line(error)})") from error
+    except ModelError:
+        raise
+    except Exception as error:  # other people's files fail their readers in every way there is
+        raise ModelError(f"{name}: {problem} ({first_line(error)})") from error
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise ModelError(f"{name}: {problem} ({first_line(error)})") from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust ran into what it took for impossible; that is no `Exception` in Python."""
+    return type(error).__name__ == "PanicException"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, short enough for a message: a value from a file may be of any length."""
+    line = str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
+    return line if len(line) <= CAUSE_CHARACTERS else f"{line[:CAUSE_CHARACTERS]}…"
 
 
 @contextmanager

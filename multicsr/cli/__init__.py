@@ -26,7 +26,7 @@ COMMANDS = {
     "plugins": "Lists, writes and checks filters and judges.",
     "prompts": "Lists, shows and checks prompt templates.",
     "models": "Lists the models that can be used here.",
-    "doctor": "Checks the installation.",
+    "doctor": "Checks the installation, or a run.",
     "bench": "Measures the engine and the trainer, and how far to trust a judge.",
 }
 
@@ -70,7 +70,8 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: errors become one clear message and an exit code (1 failed, 2 usage, 130 interrupted)."""
+    """Entry point: errors become one clear message and an exit code (1 failed, 2 usage, 130 or 143 interrupted)."""
+    from multicsr.cli.saying import say
     from multicsr.errors import MulticsrError
     from multicsr.threads import share_cores
 
@@ -84,7 +85,7 @@ def main() -> None:
         code = error.exit_code
     except MulticsrError as error:
         for line in str(error).splitlines():
-            click.secho(f"error: {line}" if not line.startswith("  ") else line, err=True, fg="red")
+            say(f"error: {line}" if not line.startswith("  ") else line, err=True, fg="red")
         code = error.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left
@@ -92,6 +93,11 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     except OSError as error:  # a full disk, a folder that may not be written
-        click.secho(f"error: {error}; what was stored stays, and the same command goes on", err=True, fg="red")
+        say(f"error: {error}; what was stored stays, and the same command goes on", err=True, fg="red")
+        code = 1
+    except Exception:  # a mistake of ours; what it says may hold anybody's text
+        import traceback
+
+        say(traceback.format_exc(), err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

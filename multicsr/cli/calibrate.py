@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multicsr.cli.options import flags_of, settings
+from multicsr.cli.saying import say, say_json
 
 if TYPE_CHECKING:
     from multicsr.calibrating import CalibrationResult, Comparison
@@ -72,11 +73,11 @@ def command(
     if output is not None:
         result.calibration.save(output)
     if as_json:
-        click.echo(result.model_dump_json(indent=1))
+        say_json(result.model_dump_json(indent=1))
         return
     _print(result)
     if output is not None:
-        click.echo(f"{output} written; a run uses it by --set judge.calibration={output}")
+        say(f"{output} written; a run uses it by --set judge.calibration={output}")
 
 
 def _check_output(path: Path) -> None:
@@ -91,17 +92,18 @@ def _check_output(path: Path) -> None:
 
 def _print(result: CalibrationResult) -> None:
     judge, fitted = result.calibration.recipe["judge"], result.fitted
-    click.echo(f"{judge} on {fitted.file}, {fitted.pairs:,} pairs; after: by cross-validation")
+    say(f"{judge} on {fitted.file}, {fitted.pairs:,} pairs; after: by cross-validation")
     _print_comparison(fitted)
     for check in result.checks:
-        click.echo(f"{judge} on {check.file}, {check.pairs:,} held-out pairs")
+        say(f"{judge} on {check.file}, {check.pairs:,} held-out pairs")
         _print_comparison(check)
-    click.echo(f"judge: {result.calibration.made_for}")
+    say(f"judge: {result.calibration.made_for}")
 
 
 def _print_comparison(found: Comparison) -> None:
-    from rich.console import Console
     from rich.table import Column, Table
+
+    from multicsr.cli.console import SafeConsole
 
     sides = {"before": found.before, "after": found.after}
     measures = Table("", *(Column(name, justify="right") for name in sides))
@@ -112,11 +114,11 @@ def _print_comparison(found: Comparison) -> None:
         bins.add_section()
         for row in side.bins:
             bins.add_row(f"{when}: {row.low:g} to {row.low + 1:g}", *_cells(row))
-    Console(highlight=False).print(measures, bins)
+    SafeConsole().print(measures, bins)
     if found.left_out:
-        click.echo(f"{found.left_out:,} pairs of {found.file} are left out: the calibration is fitted on them")
+        say(f"{found.left_out:,} pairs of {found.file} are left out: the calibration is fitted on them")
     for reason, count in found.failures.items():
-        click.secho(f"{count:,} pairs of {found.file} could not be rated: {reason}", fg="yellow")
+        say(f"{count:,} pairs of {found.file} could not be rated: {reason}", fg="yellow")
 
 
 def _cells(row: Bin) -> tuple[str, str, str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from multicsr.cli.saying import say, say_json
+
 if TYPE_CHECKING:
     from multicsr.comparison import Comparison, RunFacts
     from multicsr.report.data import EvaluationRow
@@ -30,24 +32,24 @@ def command(folders: tuple[Path, ...], no_paired: bool, quiet: bool, as_json: bo
 
     found = compare(folders, paired=not no_paired, reporter=make_reporter(quiet))
     if as_json:
-        click.echo(found.model_dump_json(indent=1))
+        say_json(found.model_dump_json(indent=1))
     else:
         _print(found)
 
 
 def _print(found: Comparison) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+
+    from multicsr.cli.console import SafeConsole
 
     table = Table()
     for name in ("", *(run.run for run in found.runs)):
-        table.add_column(escape(name), justify="right" if name else "left", overflow="fold")
+        table.add_column(name, justify="right" if name else "left", overflow="fold")
     for label, cells in _rows(found):
-        table.add_row(escape(label), *map(escape, cells))
-    Console(highlight=False).print(table)
+        table.add_row(label, *cells)
+    SafeConsole().print(table)
     for note in found.notes:
-        click.secho(note, err=True, fg="yellow")
+        say(note, err=True, fg="yellow")
 
 
 def _rows(found: Comparison) -> Iterator[tuple[str, list[str]]]:

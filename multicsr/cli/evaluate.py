@@ -53,18 +53,18 @@ def command(
 
 
 def _print(found: Findings) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    from multicsr.cli.console import SafeConsole
+
+    console = SafeConsole()
     sets = Table(title="alignment, uniformity (lower is better), and what was trained on")
     for name in ("set", "alignment", "after", "uniformity", "after", "sentences", "trained on"):
         sets.add_column(name, justify="left" if name == "set" else "right")
     for name, one in found.sets.items():
         aligned = ("–" if it.alignment is None else f"{it.alignment:.3f}" for it in (one.before, one.after))
         spread = (f"{it.uniformity:.3f}" for it in (one.before, one.after))
-        sets.add_row(escape(name), *aligned, *spread, f"{one.leakage.sentences:,}", f"{one.leakage.leaked:,}")
+        sets.add_row(name, *aligned, *spread, f"{one.leakage.sentences:,}", f"{one.leakage.leaked:,}")
     if found.sets:
         console.print(sets)
     tasks = Table(title="MTEB, × 100")
@@ -73,6 +73,6 @@ def _print(found: Findings) -> None:
     for task in found.tasks:
         after = task.over_seeds
         wide = "" if after.half_width is None else f" ± {after.half_width:.2f}"
-        tasks.add_row(escape(task.name), task.metric, f"{task.before:.2f}", f"{after.mean:.2f}{wide}")
+        tasks.add_row(task.name, task.metric, f"{task.before:.2f}", f"{after.mean:.2f}{wide}")
     if found.tasks:
         console.print(tasks)

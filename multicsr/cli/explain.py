@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from multicsr.cli.options import run_argument
+from multicsr.cli.saying import say, say_json
 
 
 @click.command(short_help="Tells the whole story of one sentence.")
@@ -21,31 +22,25 @@ def command(folder: Path, sentence_id: int, as_json: bool) -> None:
     """
     import json
 
+    from multicsr.reading import reading
     from multicsr.stages.explain import story
-    from multicsr.store import Store
-    from multicsr.text import visible
-    from multicsr.workspace import DATABASE, stored_config
 
-    stored_config(folder)
-    store = Store.open(folder / DATABASE)
-    try:
-        told = story(store, sentence_id)
-    finally:
-        store.close()
+    with reading(folder) as run:
+        told = story(run.store, sentence_id)
     if as_json:
-        click.echo(json.dumps(told, indent=1, ensure_ascii=False))
+        say_json(json.dumps(told, indent=1, ensure_ascii=False))
         return
-    click.echo(f"{told['id']}: {visible(told['text'])}  (line {told['line']})")
+    say(f"{told['id']}: {told['text']}  (line {told['line']})")
     for attempt in told["attempts"]:
-        click.echo(f"\nround {attempt['attempt'] + 1}, {attempt['mode'] or 'not written'}, {attempt['model']}")
+        say(f"\nround {attempt['attempt'] + 1}, {attempt['mode'] or 'not written'}, {attempt['model']}")
         for name in ("prompts", "positive", "negative", "failure"):
             if attempt[name]:
-                click.echo(f"  {name:<9} {visible(str(attempt[name]))}")
+                say(f"  {name:<9} {attempt[name]!s}")
         for score in attempt["scores"]:
             found = score["failure"] or f"a = {score['a']:.2f}, b = {score['b']:.2f}"
-            click.echo(f"  judge     {score['judge']} (version {score['version']}): {visible(found)}")
+            say(f"  judge     {score['judge']} (version {score['version']}): {found}")
         for verdict in attempt["verdicts"]:
             why = ": ".join(text for text in (verdict["reason"], verdict["detail"]) if text)
             by = f"{verdict['filter']} (version {verdict['version']})"
-            click.echo(f"  filter    {by}: {verdict['verdict']}{f' – {visible(why)}' if why else ''}")
-    click.echo(f"\nended: {told['status']}" + (f" by {told['layer']}: {told['reason']}" if told["layer"] else ""))
+            say(f"  filter    {by}: {verdict['verdict']}{f' – {why}' if why else ''}")
+    say(f"\nended: {told['status']}" + (f" by {told['layer']}: {told['reason']}" if told["layer"] else ""))

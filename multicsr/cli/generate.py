@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from multicsr.cli.options import changed, run_argument, settings
+
+if TYPE_CHECKING:
+    from multicsr.workspace import Workspace
 
 
 @click.command(short_help="Stage 1: writes a pair for every sentence that lacks one.")
@@ -22,6 +25,10 @@ def command(folder: Path, quiet: bool, as_json: bool, **given: Any) -> None:
     without a pair, the next for those that the filters sent back.
     """
     from multicsr.cli.session import stage_command
-    from multicsr.pipeline import generate_due
 
-    stage_command(folder, changed(given), generate_due, quiet=quiet, as_json=as_json)
+    def stage(work: Workspace) -> None:
+        from multicsr.pipeline import generate_due
+
+        generate_due(work)
+
+    stage_command(folder, changed(given), stage, quiet=quiet, as_json=as_json)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from multicsr.cli.saying import say, say_json
+
 if TYPE_CHECKING:
     from multicsr.conformance import Check
     from multicsr.registry import Plugin
@@ -41,18 +43,18 @@ def list_plugins(plugins: tuple[str, ...], as_json: bool) -> None:
     rows = [_row(plugin) for plugin in registry]
     broken = [{"origin": item.origin, "cause": item.cause} for item in registry.broken]
     if as_json:
-        click.echo(json.dumps({"plugins": rows, "broken": broken}, indent=1, ensure_ascii=False))
+        say_json(json.dumps({"plugins": rows, "broken": broken}, indent=1, ensure_ascii=False))
         return
     for kind in ("judge", "filter"):
         click.secho(f"{kind}s", bold=True)
         for row in rows:
             if row["kind"] == kind:
-                click.echo(f"  {row['name']} (version {row['version']}): {row['summary'] or 'no docstring'}")
+                say(f"  {row['name']} (version {row['version']}): {row['summary'] or 'no docstring'}")
                 for name, option in row["options"].items():
-                    click.echo(f"    {name} = {flow(option['default'])}  ({option['type']})")
-                click.echo(f"    {row['provider']}: {row['origin']}")
+                    say(f"    {name} = {flow(option['default'])}  ({option['type']})")
+                say(f"    {row['provider']}: {row['origin']}")
     for item in broken:
-        click.secho(f"broken: {item['origin']}: {item['cause']}", fg="red")
+        say(f"broken: {item['origin']}: {item['cause']}", fg="red")
 
 
 @command.command("new")
@@ -98,7 +100,7 @@ def check(file: str, timeout_s: float | None, assignments: tuple[str, ...], as_j
     checks = _checks(file, _options(assignments), timeout_s)
     failed = failures(checks)
     if as_json:
-        click.echo(json.dumps([item.model_dump(mode="json") for item in checks], indent=1, ensure_ascii=False))
+        say_json(json.dumps([item.model_dump(mode="json") for item in checks], indent=1, ensure_ascii=False))
     else:
         _print_checks(checks)
     if failed:

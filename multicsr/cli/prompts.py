@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from multicsr.cli.saying import say
+from multicsr.text import visible
+
 folder_option = click.option("--prompts", "folder", metavar="DIR", help="A folder of further prompt templates.")
 
 
@@ -42,10 +45,10 @@ def show(name: str, sentence: str, exemplars: int, seed: int, folder: str | None
     values = dict.fromkeys(VARIABLES[prompt.kind], sentence)
     rendered = prompt.render(values, prompt.draw(min(exemplars, len(prompt.exemplars)), seed))
     if isinstance(rendered, str):
-        click.echo(rendered)
+        say(rendered)
         return
     for message in rendered:
-        click.echo(f"{click.style(f'{message.role}:', bold=True)} {message.content}")
+        click.echo(f"{click.style(f'{message.role}:', bold=True)} {visible(message.content)}")
 
 
 @command.command("check")

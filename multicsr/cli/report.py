@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from multicsr.cli.options import run_argument
+
+if TYPE_CHECKING:
+    from multicsr.workspace import Workspace
 
 
 @click.command(short_help="Writes the run's report.html.")
@@ -19,6 +23,10 @@ def command(folder: Path, quiet: bool, as_json: bool) -> None:
     RUN is a run folder. It may be written at any time.
     """
     from multicsr.cli.session import stage_command
-    from multicsr.stages.report import write_report
 
-    stage_command(folder, None, write_report, quiet=quiet, as_json=as_json)
+    def stage(work: Workspace) -> None:
+        from multicsr.stages.report import write_report
+
+        write_report(work)
+
+    stage_command(folder, None, stage, quiet=quiet, as_json=as_json)

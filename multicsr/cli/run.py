@@ -8,11 +8,18 @@ from typing import Any
 import click
 
 from multicsr.cli.options import flags_of, settings
+from multicsr.errors import UsageError
 
 
 @click.command(short_help="Makes a better sentence encoder from unlabelled sentences.")
 @click.argument("source", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder; by default runs/NAME-OF-SOURCE.")
+@click.option(
+    "--fork",
+    type=click.Path(path_type=Path),
+    metavar="NEW",
+    help="Start a run in the folder NEW, and take over from the one of -o what is unaffected by what has changed.",
+)
 @click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), help="Configuration (YAML).")
 @click.option("--column", help="Column or key of the sentence, for csv, tsv, jsonl and parquet.")
 @click.option("--limit", type=int, help="Use only the first N sentences.")
@@ -25,6 +32,7 @@ from multicsr.cli.options import flags_of, settings
 def command(
     source: str | None,
     output: Path | None,
+    fork: Path | None,
     config_path: Path | None,
     quiet: bool,
     as_json: bool,
@@ -33,14 +41,17 @@ def command(
     """Makes a better sentence encoder from unlabelled sentences.
 
     SOURCE is a .txt (one sentence a line), .csv, .tsv, .jsonl or .parquet file, - for standard input, or `bundled`
-    (the default). The same command on the same run folder goes on where it stopped.
+    (the default). The same command on the same run folder goes on where it stopped. If the configuration, the input, a
+    plugin, a prompt or a model is another by then, it says which and changes nothing; with --fork NEW it goes on in a
+    new folder.
     """
     from multicsr.cli.console import make_reporter
     from multicsr.cli.session import opened, print_summary
     from multicsr.config import Config, load_config
-    from multicsr.pipeline import run
     from multicsr.workspace import Workspace, has_run, stored_config
 
+    if fork is not None and not (output and has_run(output)):
+        raise UsageError(f"--fork {fork}: name the run to take over from with -o RUN")
     # What stands in an existing run counts as given, so that a bare `multicsr run -o RUN` goes on with it.
     base = stored_config(output) if output and has_run(output) and config_path is None else None
     named = {
@@ -53,8 +64,10 @@ def command(
     }
     flags = {key: value for key, value in named.items() if value is not None} | flags_of(given, base or Config())
     config = load_config(config_path, flags=flags, base=base)
-    folder = output or Path("runs") / _name(config.input.source)
-    with opened(Workspace.create(folder, config, make_reporter(quiet))) as work:
+    folder = fork or output or Path("runs") / _name(config.input.source)
+    with opened(Workspace.create(folder, config, make_reporter(quiet), fork_of=output if fork else None)) as work:
+        from multicsr.pipeline import run
+
         run(work)
         print_summary(work, as_json=as_json)
 
@@ -66,4 +79,9 @@ def _seeds(first: int | None, count: int | None) -> list[int] | None:
 
 
 def _name(source: str) -> str:
-    return "stdin" if source == "-" else Path(source).stem
+    if source == "-":
+        return "stdin"
+    name = Path(source).stem
+    if name.strip(".") == "":  # `..`, `...txt`: not below runs/
+        raise UsageError(f"{source}: gives the run no name; name its folder with -o")
+    return name

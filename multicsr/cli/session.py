@@ -4,41 +4,57 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
+from multicsr.cli.console import LogFormatter, SafeConsole
 from multicsr.config import Config
+from multicsr.errors import InterruptedRunError
 from multicsr.workspace import Workspace
 
 LOG = "multicsr.log"
+SIGNALLED = 128  # and the signal's number: how a shell tells that a signal ended a command
+SHOW_CURSOR = b"\x1b[?25h"  # which a progress bar hides
 
 
 @contextmanager
 def opened(work: Workspace) -> Iterator[Workspace]:
-    """The workspace with Ctrl-C as a request to stop once what is finished is stored; a second one stops at once."""
-    asked = False
+    """The workspace with Ctrl-C and SIGTERM as a request to stop once what is finished is stored.
+
+    The exit code then is 130 or 143. A second request ends the process at once, with the same code: what was stored
+    stays, and the system releases the lock.
+    """
+    asked: int | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        work.reporter.warn("stopping; what is finished is stored; press Ctrl-C again to stop at once")
+        if asked is not None:
+            with suppress(OSError):
+                os.write(sys.stderr.fileno(), SHOW_CURSOR if sys.stderr.isatty() else b"")
+            os._exit(SIGNALLED + number)
+        asked = number
+        with suppress(RuntimeError):  # it may have been writing just then
+            work.reporter.warn("stopping; what is finished is stored; press Ctrl-C again to stop at once")
 
     former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    work.should_stop = lambda: asked
+    work.should_stop = lambda: asked is not None
     handler = logging.FileHandler(work.folder / LOG, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(LogFormatter())
     logging.getLogger().addHandler(handler)
     try:
         with work:
             yield work
+    except InterruptedRunError as error:
+        error.exit_code = SIGNALLED + (asked or signal.SIGINT)
+        raise
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
@@ -77,14 +93,13 @@ def print_summary(work: Workspace, *, as_json: bool) -> None:
         }
         click.echo(json.dumps(data, indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = SafeConsole()
     ended = [f"{counts.accepted} accepted", f"{counts.rejected} rejected", f"{counts.failed} failed"]
     if counts.pending:
         ended.append(f"{counts.pending} pending")
-    console.print(f"{counts.sentences} sentences: {', '.join(ended)}", markup=False)
+    console.print(f"{counts.sentences} sentences: {', '.join(ended)}")
     if rows:
         table = Table(title="Spearman × 100")
         for name, align in (("set", "left"), ("pairs", "right"), ("before", "right"), ("after", "right"), ("", "left")):
@@ -99,4 +114,4 @@ def print_summary(work: Workspace, *, as_json: bool) -> None:
         console.print(table)
     for label, path in (("encoder", work.folder / "model"), ("report", work.folder / "report.html")):
         if path.exists():
-            console.print(f"{label}: {path}", markup=False, soft_wrap=True)
+            console.print(f"{label}: {path}", soft_wrap=True)

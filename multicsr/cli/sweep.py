@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multicsr.cli.options import changed, run_argument
+from multicsr.cli.saying import say_json
 
 if TYPE_CHECKING:
     from multicsr.config import Config
@@ -62,17 +63,15 @@ def command(
     """
     from multicsr.cli.console import make_reporter
     from multicsr.errors import UsageError
-    from multicsr.store import Store
+    from multicsr.reading import reading
     from multicsr.sweep import SweepResult
-    from multicsr.workspace import DATABASE, stored_config
 
     if want is not None and share is not None:
         raise UsageError("--want and --yield: give one of them")
     if output is not None and output.suffix not in (".html", ".csv"):
         raise UsageError(f"-o {output}: name a .html file (curves) or a .csv file (every combination)")
-    config = changed(given)(stored_config(folder))
-    store = Store.open(folder / DATABASE)
-    try:
+    with reading(folder) as run:
+        config, store = changed(given)(run.config), run.store
         reporter, sentences = make_reporter(quiet), store.sentence_count()
         found, start = _prepared(config, store)
         wanted = want if share is None else math.ceil(round(share * sentences, 6))  # 0.07 of 100 is 7
@@ -87,10 +86,8 @@ def command(
         )
         if output is not None:
             _write(output, found, result, step, reporter)
-    finally:
-        store.close()
     if as_json:
-        click.echo(result.model_dump_json(indent=1))
+        say_json(result.model_dump_json(indent=1))
     else:
         _print(result)
 
@@ -160,13 +157,13 @@ def _flags(point: SweepPoint) -> str:
 
 
 def _print(result: SweepResult) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from multicsr.cli.console import SafeConsole
     from multicsr.report.sweep import MEANINGS, SYMBOLS
     from multicsr.sweep import in_words
 
-    console = Console(highlight=False)
+    console = SafeConsole()
     tells = any(point.mean_contradiction is not None for points in result.lines.values() for point in points)
     for axis, points in result.lines.items():
         table = Table(title=MEANINGS[axis], title_justify="left")
@@ -186,6 +183,6 @@ def _print(result: SweepResult) -> None:
         console.print(table)
     for point in filter(None, (result.start, result.suggestion)):
         share = f"{point.accepted:,} of {result.sentences:,} sentences ({point.share:.1%})"
-        console.print(f"{in_words(point)}: {share}", markup=False)
+        console.print(f"{in_words(point)}: {share}")
     if result.command:
-        console.print(result.command, markup=False, soft_wrap=True)
+        console.print(result.command, soft_wrap=True)

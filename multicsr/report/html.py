@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC
+from importlib import resources
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from multicsr.report import charts, plot, words
 from multicsr.report.data import DevPoint, Example, LossPoint, ReportData, SeedCurve
+from multicsr.report.policy import policy
 from multicsr.report.svg import Svg, element
 from multicsr.schemas import Status
 from multicsr.text import visible
@@ -38,8 +40,11 @@ def render_report(data: ReportData) -> str:
     Every value is escaped, and its control, bidi and other invisible characters are written as ⟨U+202E⟩.
     """
     page = _environment().get_template("report.html")
+    style = Svg(resources.files("multicsr.report").joinpath("report.css").read_text("utf-8"))
     return page.render(
         data=data,
+        policy=policy(style),
+        style=style,
         created=data.created.astimezone(UTC),
         headline=words.headline(data),
         evaluation_summary=words.evaluation_summary(data.evaluation),

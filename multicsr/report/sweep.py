@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 
 from multicsr.report.plot import Plot, line, line_key, series
+from multicsr.report.policy import policy
 from multicsr.report.svg import Svg, element, join
 from multicsr.report.words import count, percent
 from multicsr.sweep import TOP, Axis, SweepPoint, SweepResult, in_words
@@ -24,15 +25,20 @@ MEANS: dict[str, Curve] = {
 }
 HEAD = Svg(
     '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-    'img-src data:"><meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
+    '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
 )
 
 
 def sweep_page(result: SweepResult) -> str:
     """A self-contained HTML page without scripts; every text is escaped."""
     style = Svg(resources.files("multicsr.report").joinpath("report.css").read_text("utf-8"))
-    title = element("title", f"{result.run} · multicsr sweep")
+    head = element(
+        "head",
+        Svg(f'<meta http-equiv="Content-Security-Policy" content="{policy(style)}">'),
+        HEAD,
+        element("title", f"{result.run} · multicsr sweep"),
+        element("style", style),
+    )
     header = element(
         "header",
         element("p", element("b", "multicsr"), result.run, class_="run"),
@@ -41,7 +47,7 @@ def sweep_page(result: SweepResult) -> str:
     )
     sections = (_section(result, axis) for axis in result.lines)
     body = element("body", header, element("main", *sections))
-    return "<!doctype html>\n" + element("html", element("head", HEAD, title, element("style", style)), body, lang="en")
+    return "<!doctype html>\n" + element("html", head, body, lang="en")
 
 
 def _headline(result: SweepResult) -> str:

@@ -8,8 +8,8 @@ from itertools import groupby
 
 from multicsr.containment import Limits
 from multicsr.filtering import BoundFilter, Outcome, accepts, before_judging, bind_filters, is_swapped, run_chain
+from multicsr.rows import Consulted, Decision, Judged
 from multicsr.schemas import Failure, Status, Triplet, Verdict
-from multicsr.store import Consulted, Decision, Judged
 from multicsr.workspace import Workspace
 
 BATCH = 256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Self
 
@@ -11,6 +12,7 @@ from multicsr.schemas import Anchor
 from multicsr.store import Store
 from multicsr.workspace import Workspace
 
+PAGE = 8192  # sentences that are read at a time
 ROWS_AT_ONCE = 32
 SECONDS_AT_MOST = 1.0
 
@@ -34,20 +36,34 @@ def generate(work: Workspace, attempt: int = 0) -> int:
         How many sentences got a candidate (or a failure).
     """
     agent = generator_agent(work)
-    todo = work.store.without_candidate(agent.recipe_hash, attempt)
+    todo = work.store.count_without_candidate(agent.recipe_hash, attempt)
     if not todo:
         return 0
-    anchors = (Anchor(text=text, attempt=attempt) for _, text in todo)
+    asked: dict[int, tuple[int, str]] = {}
+
+    def anchors() -> Iterator[Anchor]:
+        for position, (sentence_id, text) in enumerate(_waiting(work.store, agent.recipe_hash, attempt)):
+            asked[position] = sentence_id, text
+            yield Anchor(text=text, attempt=attempt)
+
     with (
-        work.reporter.task(f"generate, round {attempt + 1}", len(todo)) as task,
+        work.reporter.task(f"generate, round {attempt + 1}", todo) as task,
         _Unstored(work.store, agent.recipe_hash, attempt) as rows,
-        closing(agent.batch_as_completed(anchors)) as answers,
+        closing(agent.batch_as_completed(anchors())) as answers,
     ):
         for position, answer in answers:
-            rows.add((*todo[position], answer))
+            rows.add((*asked.pop(position), answer))
             task.advance()
             work.stop_if_asked()
-    return len(todo)
+    return todo
+
+
+def _waiting(store: Store, recipe: str, attempt: int) -> Iterator[tuple[int, str]]:
+    """Sentences (id, text) that need a candidate, in order, however many, a page at a time."""
+    last = 0
+    while page := store.without_candidate(recipe, attempt, after=last, limit=PAGE):
+        yield from page
+        last = page[-1][0]
 
 
 class _Unstored:

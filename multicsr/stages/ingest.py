@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 
 from multicsr.errors import InputError, RunFolderError
 from multicsr.ingest import read_sentences, source_digest
-from multicsr.schemas import content_hash
+from multicsr.schemas import InputRejection, Sentence, content_hash
 from multicsr.workspace import Workspace
 
 
@@ -16,6 +17,7 @@ def ingest(work: Workspace) -> None:
     Raises:
         InputError: the input cannot be read or holds no sentence.
         RunFolderError: the input is not the one that the run began with.
+        InterruptedRunError: the user stopped it; nothing of the input is stored then.
     """
     config = work.config.input
     digest = source_digest(config.source)
@@ -25,12 +27,13 @@ def ingest(work: Workspace) -> None:
             was, now = done.summary["sha256"][:12], digest[:12]
             raise RunFolderError(
                 f"{config.source}: changed since the run in {work.folder} began (SHA-256 {was}… → {now}…); "
-                "name another folder with -o, or put the old file back"
+                f"put the old file back, or start a run that takes over what is unaffected "
+                f"(multicsr run -o {work.folder} --fork NEW)"
             )
         return
     begun = time.monotonic()
     items = read_sentences(config.source, column=config.column, max_chars=config.max_chars)
-    counts = work.store.replace_input(items, limit=config.limit)
+    counts = work.store.replace_input(_stoppable(work, items), limit=config.limit)
     if not counts["sentences"]:
         reasons = ", ".join(f"{n} {reason}" for reason, n in counts.items() if reason not in ("lines", "sentences"))
         raise InputError(
@@ -38,3 +41,9 @@ def ingest(work: Workspace) -> None:
             + (f" ({reasons})" if reasons else "")
         )
     work.store.finish_stage("ingest", inputs, time.monotonic() - begun, {**counts, "sha256": digest})
+
+
+def _stoppable(work: Workspace, items: Iterable[Sentence | InputRejection]) -> Iterator[Sentence | InputRejection]:
+    for item in items:
+        work.stop_if_asked()
+        yield item

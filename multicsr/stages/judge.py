@@ -9,9 +9,9 @@ from multicsr.agents.judge import JudgeAgent
 from multicsr.calibration import Calibration, find_calibration
 from multicsr.containment import Limits
 from multicsr.filtering import BoundFilter, before_judging, bind_filters, run_chain
+from multicsr.rows import StoredCandidate, triplet
 from multicsr.schemas import Candidate, Pair, Verdict, content_hash
 from multicsr.stages.generate import generator_agent
-from multicsr.store import StoredCandidate, triplet
 from multicsr.workspace import Workspace
 
 

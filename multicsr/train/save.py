@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
+from multicsr.files import sync
 from multicsr.train.encoder import quiet
-from multicsr.train.tensorfile import sync
 
 
 def save_model(model: SentenceTransformer, path: Path, card: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from multicsr.files import sync
 from multicsr.schemas import Record
 
 RECORD, CHECKSUM = "record", "crc32"
@@ -76,15 +76,6 @@ def read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
         raise DamagedError(error) from None
     if not intact:
         raise DamagedError("its checksum is wrong")
-
-
-def sync(path: Path) -> None:
-    """Returns when a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checksum(name: str, tensor: Tensor) -> int:

@@ -94,9 +94,9 @@ def test_a_missing_file_is_named(damage: str, complaint: str, tiny_models: dict[
 
 def test_damaged_files_are_explained(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     for file, content, complaint in (
-        ("config.json", "{", "its configuration cannot be read"),
-        ("config.json", '{"model_type": "nonsense"}', "its configuration cannot be read"),
-        ("model.safetensors", "short", "cannot be loaded as a causal or encoder-decoder language model"),
+        ("config.json", "{", "its files cannot be used (config.json: not valid JSON"),
+        ("config.json", '{"model_type": "nonsense"}', "its files cannot be used"),
+        ("model.safetensors", "short", "its files cannot be used (model.safetensors: no whole safetensors file"),
         ("tokenizer.json", "{", "no tokenizer can be loaded"),
     ):
         folder = copy(tiny_models["llama"], tmp_path / f"{len(list(tmp_path.iterdir()))}")
@@ -177,7 +177,7 @@ def test_a_cached_hub_model_loads_with_the_fingerprint_of_its_files(
 
 def test_a_cached_hub_model_with_pickled_weights_is_refused(hub_cache: Path, tiny_models: dict[str, Path]) -> None:
     pickled(tiny_models["llama"], snapshot(hub_cache, "pickled"))
-    assert "with safetensors weights" in refusal("tests/pickled")
+    assert "it has no safetensors weights" in refusal("tests/pickled")
 
 
 # --- the bundled model -----------------------------------------------------------------------------------------------

@@ -41,6 +41,13 @@ HOSTILE = (
     "]]> <!-- --> <link rel=stylesheet href=//192.0.2.1/x.css>",
     "evil \u202egnp.exe\u2066 \x1b[31mred\x1b[0m nul \x00 bell \x07 zero\u200bwidth",
     "W" * 400,
+    "[x](javascript:window.pwned=6) ![x](http://192.0.2.1/x.png) <http://192.0.2.1/> `code` | cell |",
+    "<meta http-equiv=refresh content='0;url=http://192.0.2.1/'><base href=http://192.0.2.1/>",
+    "<style>*{background:url(http://192.0.2.1/x)}</style><form action=//192.0.2.1/><input autofocus onfocus=alert()>",
+    "<math><mtext></form><mglyph><style></math><img src onerror=window.pwned=7>",
+    "<svg><use href='data:image/svg+xml,<svg id=x onload=window.pwned=8/>#x'/><animate onbegin=window.pwned=9></svg>",
+    '" style="background:url(http://192.0.2.1/y)" onmouseover="window.pwned=10',
+    "&lt;script&gt;window.pwned=11&lt;/script&gt; &#60;img src=x&#62; %3Cscript%3E",
 )
 
 _TRIPLETS = (

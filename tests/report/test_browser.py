@@ -123,12 +123,23 @@ def test_hostile_text_is_harmless_even_without_the_policy(visit: Callable[[str],
 
 
 def test_policy_stops_what_escaping_would_miss(visit: Callable[[str], Visit], full: ReportData) -> None:
-    attack = "<script>window.pwned = 1</script><img src='http://192.0.2.1/x.png'><p onclick=1>"
+    attack = (
+        "<script>window.pwned = 1</script><img src='http://192.0.2.1/x.png'><p onclick=1>"
+        "<style>body { background: url(http://192.0.2.1/y.png) } h1 { display: none }</style>"
+        "<p style='background: url(http://192.0.2.1/z.png)'>x<base href='http://192.0.2.1/'>"
+        "<form action='http://192.0.2.1/'><button>Continue</button></form>"
+    )
     source = render_report(full).replace("</main>", f"{attack}</main>")
     guarded = visit(source)
     assert guarded.page.evaluate("window.pwned") is None
     assert len(guarded.requests) == 1
-    assert len(guarded.complaints) >= 2
+    assert guarded.page.locator("h1").is_visible(), "a style sheet that is not ours counts for nothing"
+    assert guarded.page.evaluate("document.baseURI").startswith("file:")
+    guarded.page.get_by_role("button", name="Continue").evaluate("button => button.click()")
+    guarded.page.wait_for_timeout(100)
+    assert guarded.page.url.startswith("file:")
+    assert len(guarded.requests) == 1
+    assert len(guarded.complaints) >= 6
 
 
 def test_the_attack_works_where_nothing_guards(visit: Callable[[str], Visit], full: ReportData) -> None:

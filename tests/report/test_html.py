@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import time
 from html.parser import HTMLParser
@@ -15,7 +17,10 @@ from multicsr.report.html import render_report
 from multicsr.text import visible
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+POLICY = (
+    r"default-src 'none'; style-src-elem 'sha256-[\w+/]{43}='; style-src-attr 'unsafe-inline'; img-src data:; "
+    r"base-uri 'none'; form-action 'none'"
+)
 
 
 class Page(HTMLParser):
@@ -62,11 +67,19 @@ def test_page_is_whole_and_inert(data: ReportData) -> None:
         for name in ("href", "src", "action", "xlink:href"):
             target = attrs.get(name)
             assert target is None or target.startswith("#") or (tag, target) == ("link", "data:,")
-    assert {meta.get("http-equiv"): meta.get("content") for meta in page.all("meta")}[
-        "Content-Security-Policy"
-    ] == POLICY
-    assert "url(" not in source.replace("url(#hatch)", "")
-    assert "@import" not in source
+        assert "url(" not in (attrs.get("style") or "") + (attrs.get("fill") or "").replace("url(#", "")
+    policies = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert len(policies) == 1
+    assert re.fullmatch(POLICY, policies[0] or "")
+    (style,) = re.findall(r"<style>(.*?)</style>", source, re.DOTALL)
+    assert "url(" not in style.replace("url(#hatch)", "")
+    assert "@import" not in style
+
+
+def test_the_policy_names_the_style_sheet_that_is_there(full: ReportData) -> None:
+    source = render_report(full)
+    (style,) = re.findall(r"<style>(.*?)</style>", source, re.DOTALL)
+    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in source
 
 
 def test_drawings_are_well_formed(data: ReportData) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+from multicsr.report.policy import policy
 from multicsr.report.sweep import sweep_page
 from multicsr.sweep import Axis, SweepPoint, SweepResult
 
@@ -55,6 +56,12 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "style" not in self.open:
             self.words.append(data)
+
+
+def test_the_policy_names_the_style_sheet_that_is_there() -> None:
+    source = sweep_page(result())
+    (style,) = re.findall(r"<style>(.*?)</style>", source, re.DOTALL)
+    assert policy(style) in source
 
 
 def test_the_page_shows_every_point_and_draws_within_its_rectangles() -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from multicsr.config import Config
 from multicsr.report.data import Cascade, Round
+from multicsr.rows import Decision
 from multicsr.schemas import Candidate, Generated, Pair, Sentence, Status
 from multicsr.stages.filter import filter_triplets
 from multicsr.stages.judge import judge_agent
 from multicsr.stages.report import funnel, report_data, write_report
-from multicsr.store import Decision, Store
+from multicsr.store import Store
 from multicsr.workspace import Workspace
 
 RETRY, FINAL, ACCEPTED = "retry", "final", "accepted"

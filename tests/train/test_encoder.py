@@ -129,6 +129,25 @@ def test_a_name_that_is_neither_here_nor_reachable(monkeypatch: pytest.MonkeyPat
         load_encoder("nobody/nothing", device="cpu")
 
 
+def test_a_cached_hub_model_is_looked_at_like_a_folder(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for name in ("tests--tiny", "sentence-transformers--bare"):
+        repository, commit = tmp_path / f"models--{name}", "0123456789abcdef0123456789abcdef01234567"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text(commit)
+        shutil.copytree(tiny_bert, repository / "snapshots" / commit)
+    expected = embed(load_encoder(str(tiny_bert), device="cpu"), TEXTS)
+    for name in ("tests/tiny", "bare"):
+        assert np.array_equal(embed(load_encoder(name, device="cpu"), TEXTS), expected)
+    config = tmp_path / "models--tests--tiny" / "snapshots" / commit / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 1 << 40}))
+    with pytest.raises(ModelError, match=r"^train\.encoder = 'tests/tiny': .*num_hidden_layers = "):
+        load_encoder("tests/tiny", device="cpu")
+
+
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_device("cpu") == torch.device("cpu")
     assert resolve_device("auto").type in ("cpu", "cuda", "mps")

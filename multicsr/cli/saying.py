@@ -1,0 +1,19 @@
+"""Lines for people and JSON for scripts; whatever text is in them, none of it steers the terminal or hides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from multicsr.text import visible, visible_json
+
+
+def say(text: str = "", *, err: bool = False, **style: Any) -> None:
+    """A line, or several, in the style that `click.style` takes."""
+    click.secho(visible(text), err=err, **style)
+
+
+def say_json(text: str) -> None:
+    """JSON, in which such characters become its own escapes."""
+    click.echo(visible_json(text))

@@ -1,0 +1,94 @@
+"""What a run's rows were made from, and whether that is still what they would be made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from multicsr.agents.generator import GeneratorAgent
+from multicsr.config import leaves
+from multicsr.errors import RunFolderError
+from multicsr.filtering import bind_filters
+from multicsr.stages.judge import own_judge
+from multicsr.store import Store
+from multicsr.train.sources import encoder_digest
+from multicsr.workspace import Workspace
+
+SHOWN = 12  # digits of a hash that is told
+CONFIGURED = frozenset({"options", "seed", "calibration", "origin", "spec", "file"})
+
+
+def check_unchanged(work: Workspace) -> None:
+    """Compares prompts, models and plugins with those that the stored rows came from.
+
+    The configuration and the input are compared where they are read (`Workspace.create`, `ingest`).
+
+    Raises:
+        RunFolderError: one is another now; every difference is shown.
+    """
+    found = [*_generator(work), *_judge(work), *_filters(work), *_encoder(work)]
+    if found:
+        raise RunFolderError(
+            f"{work.folder}: what its rows were made from has changed:\n  "
+            + "\n  ".join(found)
+            + f"\nput it back, or {fork_hint(work.folder)}, or go on in this one with a stage command "
+            f"(multicsr generate|judge|filter|train {work.folder})"
+        )
+
+
+def fork_hint(folder: Path) -> str:
+    return f"start a run that takes over what is unaffected (multicsr run -o {folder} --fork NEW)"
+
+
+def differing(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> list[str]:
+    """Lines `key: old → new` for every leaf in which two descriptions differ; hashes are shortened.
+
+    What the configuration says is left out: who changed that was told, or did it by a stage command.
+    """
+    old, new = leaves(was), leaves(now)
+    keys = [key for key in sorted(old | new) if old.get(key) != new.get(key) and CONFIGURED.isdisjoint(key.split("."))]
+    return [f"{prefix}.{key}: {_short(old.get(key))} → {_short(new.get(key))}" for key in keys]
+
+
+def _generator(work: Workspace) -> Iterator[str]:
+    digest, config = work.store.get_meta("generate"), work.config.generate
+    if digest is None or not _has_rows(work.store, "candidates", digest):
+        return
+    was = work.store.recipe(digest)
+    now = GeneratorAgent(work.model(config.llm), work.prompts, config, seed=work.config.seed)
+    if now.recipe_hash != digest and was["model"]["spec"] == config.llm:
+        yield from differing(was, now.recipe, "generate")
+
+
+def _judge(work: Workspace) -> Iterator[str]:
+    digest = work.store.get_meta("judge")
+    if digest is None or not _has_rows(work.store, "scores", digest):
+        return
+    was, now = work.store.recipe(digest), own_judge(work).recipe
+    if was["judge"] == now["judge"]:
+        yield from differing(was, now, "judge")
+
+
+def _filters(work: Workspace) -> Iterator[str]:
+    was = {recipe["filter"]: recipe for recipe in work.store.get_meta("filters") or ()}
+    if was:
+        now = {bound.plugin.name: bound.recipe for bound in bind_filters(work.registry, work.config.filters)}
+        both = was.keys() & now.keys()
+        yield from differing({name: was[name] for name in both}, {name: now[name] for name in both}, "filters")
+
+
+def _encoder(work: Workspace) -> Iterator[str]:
+    was, now = work.store.get_meta("encoder"), encoder_digest(work.config.train)
+    if work.store.get_meta("training") is not None and was is not None and was != now:
+        yield f"train.encoder, train.teacher: their files {_short(was)} → {_short(now)}"
+
+
+def _has_rows(store: Store, table: str, recipe: str) -> bool:
+    return bool(store.query(f"SELECT 1 FROM {table} WHERE recipe = ? LIMIT 1", (recipe,)))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef"):
+        return f"{value[:SHOWN]}…"
+    return repr(value)
