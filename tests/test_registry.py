@@ -314,7 +314,8 @@ def test_a_plugin_without_options_says_so(write):
 
 
 def test_prompts_among_the_options(write):
-    assert Registry.load().get("judge", "likelihood", "").prompt_options({"prompt": "a", "neutral": "b"}) == ["a", "b"]
+    given = {"prompt": "a", "true_prompt": "b", "false_prompt": "c", "neutral": "d"}
+    assert Registry.load().get("judge", "likelihood", "").prompt_options(given) == ["a", "b", "c", "d"]
     plugin = only(
         write(
             "@judge('mine', version='1')\n"

@@ -78,7 +78,7 @@ def test_a_hard_negative_contradicts_and_a_positive_does_not(positive, negative,
 def test_a_judge_that_does_not_tell_contradictions_keeps_nothing_where_they_are_asked_for(contradictions):
     verdict = curation(triplet(4, 1, contradictions), contradiction=0.5)
     assert (verdict.accepted, verdict.reason, verdict.retry) == (False, "no-contradiction", False)
-    assert "use nli" in verdict.detail
+    assert "use likelihood or nli" in verdict.detail
 
 
 @given(similarities, similarities, st.floats(0, 1), st.floats(0, 1))

@@ -99,7 +99,7 @@ def test_what_people_say_to_each_other_is_rejected_where_the_anchor_speaks_of_ot
 
 def test_every_instruction_of_the_packaged_prompts_is_recognised():
     library = PromptLibrary.load()
-    relations = [prompt for prompt in library if prompt.kind == "relation"]
+    relations = [prompt for prompt in library if prompt.kind == "relation" and prompt.instruction]
     assert len(relations) >= 4
     for prompt in relations:
         assert verdict(DOG, prompt.instruction).reason == "positive-talks-of-its-task", prompt.instruction

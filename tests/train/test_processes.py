@@ -199,7 +199,7 @@ def test_stopped_by_a_signal_to_both_it_resumes_to_the_same_weights(
     for process in both.processes[::-1]:
         process.terminate()
     codes, said = both.wait()
-    assert codes == [130, 1]
+    assert codes == [143, 1]
     assert said.count("the same command goes on") == 1
     assert 5 <= len(losses(run)) < 100
     assert pair(run).wait()[0] == [0, 0]
