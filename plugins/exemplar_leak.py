@@ -10,12 +10,12 @@ from pydantic import Field
 from multicsr import Triplet, Verdict, filter
 
 
-@filter("exemplar-leak", version="2", before_judging=True)
+@filter("exemplar-leak", version="3", before_judging=True)
 def exemplar_leak(
     triplet: Triplet,
     *,
     min_words: Annotated[int, Field(ge=1)] = 6,
-    max_share: Annotated[float, Field(ge=0, lt=1)] = 0.3,
+    max_share: Annotated[float, Field(ge=0, lt=1)] = 0.2,
 ) -> Verdict:
     """Rejects a sentence that was taken from the examples of its own prompt instead of being written for the anchor.
 
