@@ -14,12 +14,25 @@ from multicsr.errors import RunFolderError
 from multicsr.filesystem import network_file_system
 
 APPLICATION_ID = 0x4D435352  # "MCSR": what tells our database from another program's
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 CHECK_S = 2.0
 """Seconds that each of the two checks on opening may take; `multicsr doctor RUN` takes all that it needs."""
 UNWRITABLE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY")
 
-SCHEMA = """
+REVIEWS = """
+CREATE TABLE reviews (
+    id INTEGER PRIMARY KEY,
+    candidate TEXT NOT NULL REFERENCES candidates (key),
+    verdict TEXT NOT NULL CHECK (verdict IN ('accepted', 'rejected', 'withdrawn')),
+    positive TEXT NOT NULL, negative TEXT NOT NULL,
+    reviewer TEXT NOT NULL, at TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+CREATE INDEX reviews_by_candidate ON reviews (candidate);
+"""
+
+SCHEMA = (
+    """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sentences (
     id INTEGER PRIMARY KEY, line INTEGER NOT NULL, text TEXT NOT NULL UNIQUE, checksum INTEGER NOT NULL
@@ -59,7 +72,7 @@ CREATE TABLE verdicts (
     position INTEGER NOT NULL,
     filter TEXT NOT NULL, version TEXT NOT NULL,
     verdict TEXT NOT NULL CHECK (verdict IN ('accepted', 'rejected', 'failed')),
-    reason TEXT NOT NULL, detail TEXT NOT NULL, retry INTEGER NOT NULL,
+    reason TEXT NOT NULL, detail TEXT NOT NULL, retry INTEGER NOT NULL, swap INTEGER NOT NULL DEFAULT 0,
     checksum INTEGER NOT NULL,
     PRIMARY KEY (candidate, position)
 ) STRICT, WITHOUT ROWID;
@@ -85,6 +98,8 @@ CREATE TABLE evaluations (
     checksum INTEGER NOT NULL
 ) STRICT;
 """
+    + REVIEWS
+)
 
 # Named wherever a row is written: a migrated table has its columns in another order.
 COLUMNS = {
@@ -95,13 +110,18 @@ COLUMNS = {
     "candidates": "key, recipe, sentence_id, attempt, positive, negative, positive_tokens, negative_tokens, "
     "positive_finish, negative_finish, mode, exemplars, failure",
     "scores": "candidate, recipe, a, b, raw_a, raw_b, contradiction_a, contradiction_b, failure, answers, extra",
-    "verdicts": "candidate, position, filter, version, verdict, reason, detail, retry",
+    "verdicts": "candidate, position, filter, version, verdict, reason, detail, retry, swap",
     "decisions": "sentence_id, status, candidate, layer, reason, detail, retry, swapped",
     "stages": "name, inputs, finished, seconds, summary",
     "steps": "seed, step, metrics",
     "evaluations": "name, role, pairs, seed, spearman",
+    "reviews": "id, candidate, verdict, positive, negative, reviewer, at",
 }
 """Every table and what it holds, besides the row's checksum."""
+
+VERDICTS_4 = COLUMNS["verdicts"].removesuffix(", swap")
+COLUMNS_4 = {table: columns for table, columns in COLUMNS.items() if table != "reviews"} | {"verdicts": VERDICTS_4}
+"""The same as of version 4."""
 
 MIGRATIONS = {
     1: """
@@ -114,8 +134,14 @@ ALTER TABLE decisions ADD COLUMN swapped INTEGER NOT NULL DEFAULT 0;
     3: "".join(
         f"ALTER TABLE {table} ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;"
         f"UPDATE {table} SET checksum = row_sum({columns});"
-        for table, columns in COLUMNS.items()
+        for table, columns in COLUMNS_4.items()
     ),
+    # Of what comes with multicsr, only a filter that exchanges a triplet accepts it with a reason.
+    4: f"""
+ALTER TABLE verdicts ADD COLUMN swap INTEGER NOT NULL DEFAULT 0;
+UPDATE verdicts SET swap = verdict = 'accepted' AND reason != '';
+UPDATE verdicts SET checksum = row_sum({COLUMNS["verdicts"]}) WHERE checksum = row_sum({VERDICTS_4});
+{REVIEWS}""",
 }
 """What makes of each older version the next one."""
 
@@ -137,8 +163,8 @@ def replacing(table: str) -> str:
 def adopting(training: bool) -> dict[str, str]:
     """The statements that copy rows from the attached database `other`, in this order.
 
-    Recipes come first, then the candidates of sentences that are here, by whatever number, and their scores. A row that
-    is not what was written stays behind, and with it those that refer to it.
+    Recipes come first, then the candidates of sentences that are here, by whatever number, their scores, and what
+    people said of them. A row that is not what was written stays behind, and with it those that refer to it.
     """
 
     def intact(table: str) -> str:
@@ -164,6 +190,11 @@ def adopting(training: bool) -> dict[str, str]:
             COLUMNS["scores"],
             f"{intact('scores')} WHERE candidate IN (SELECT key FROM candidates) "
             "AND recipe IN (SELECT hash FROM recipes)",
+        ),
+        "reviews": into(
+            "reviews",
+            COLUMNS["reviews"],
+            f"{intact('reviews')} WHERE candidate IN (SELECT key FROM candidates)",
         ),
     }
     if training:

@@ -65,6 +65,11 @@ def before_judging(chain: Sequence[BoundFilter]) -> list[BoundFilter]:
     return [item for item in chain if item.plugin.before_judging and not item.plugin.stateful]
 
 
+def forgetful(chain: Sequence[BoundFilter]) -> list[BoundFilter]:
+    """The part of the chain that keeps no state."""
+    return [item for item in chain if not item.plugin.stateful]
+
+
 def run_chain(chain: Sequence[BoundFilter], triplets: Sequence[Triplet]) -> list[list[tuple[BoundFilter, Outcome]]]:
     """For each triplet, the filters it was shown to and what they said; the first that does not accept ends it.
 

@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError
 
 from multicsr.errors import ConfigError, MulticsrError, PluginError
 from multicsr.plugin import MARK, Declaration, Judge
+from multicsr.rows import REVIEW
 from multicsr.schemas import Pair, Triplet
 from multicsr.templates import PromptId
 
@@ -210,6 +211,8 @@ def _describe(target: Any, provider: str) -> Plugin:
     try:
         if not NAME.fullmatch(str(declaration.name)):
             raise PluginError(NAME_RULE)
+        if declaration.name == REVIEW:
+            raise PluginError("the name stands for a person's verdicts; choose another")
         if not isinstance(declaration.version, str) or not VERSION.fullmatch(declaration.version):
             raise PluginError(f'version = {declaration.version!r}: write a text without spaces, such as "1"')
         batch = _takes_batches(target, ROW_TYPES[declaration.kind])

@@ -6,9 +6,12 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from multicsr.schemas import Candidate, Failure, Generated, Record, Score, Status, Triplet, Verdict
+
+REVIEW = "review"
+"""The layer, among the filters, that stands for a person."""
 
 
 class StoredCandidate(NamedTuple):
@@ -19,10 +22,25 @@ class StoredCandidate(NamedTuple):
     result: Candidate | Failure
 
 
+class Review(NamedTuple):
+    """What a person said of a candidate, with the sentences as that person saw or left them."""
+
+    verdict: Literal["accepted", "rejected"]
+    positive: str
+    negative: str
+    reviewer: str
+    at: str
+
+    @property
+    def signature(self) -> str:
+        """Who, and when."""
+        return f"by {self.reviewer}, {self.at}"
+
+
 class Judged(NamedTuple):
     """A candidate that a filter chain can look at: the triplet, or which layer failed and why.
 
-    `scored` is whether the judge has seen it.
+    `scored` is whether the judge has seen it; `review` is what a person said of it, which counts for more.
     """
 
     key: str
@@ -31,6 +49,7 @@ class Judged(NamedTuple):
     result: Triplet | Failure
     layer: str
     scored: bool
+    review: Review | None = None
 
 
 class Consulted(Record):
@@ -141,10 +160,16 @@ def _json(halves: Mapping[str, Any]) -> str | None:
     return json.dumps(told) if told else None
 
 
-def verdict_values(item: Consulted) -> tuple[str, str, str, str, str, int]:
+def decision_values(item: Decision) -> tuple[Any, ...]:
+    """The columns of a decision."""
+    head = item.sentence_id, item.status, item.candidate, item.layer, item.reason, item.detail
+    return *head, int(item.retry), int(item.swapped)
+
+
+def verdict_values(item: Consulted) -> tuple[str, str, str, str, str, int, int]:
     """The columns of a verdict after its candidate and position."""
     outcome = item.outcome
     if isinstance(outcome, Failure):
-        return item.filter, item.version, "failed", outcome.reason, "", 0
+        return item.filter, item.version, "failed", outcome.reason, "", 0, 0
     verdict = "accepted" if outcome.accepted else "rejected"
-    return item.filter, item.version, verdict, outcome.reason, outcome.detail, int(outcome.retry)
+    return item.filter, item.version, verdict, outcome.reason, outcome.detail, int(outcome.retry), int(outcome.swap)

@@ -12,12 +12,15 @@ from typing import Any
 
 from multicsr.database import COLUMNS, PUT, adopting, connect, failed_write, first_damage, read_only, replacing
 from multicsr.rows import (
+    REVIEW,
     Consulted,
     Decision,
     Judged,
+    Review,
     Stage,
     StoredCandidate,
     candidate_values,
+    decision_values,
     score_values,
     stored_candidate,
     triplet,
@@ -29,6 +32,11 @@ CANDIDATES = """
 SELECT c.key, c.sentence_id, s.text, c.attempt, c.positive, c.negative, c.positive_tokens, c.negative_tokens,
        c.positive_finish, c.negative_finish, c.mode, c.exemplars, c.failure
 FROM candidates c JOIN sentences s ON s.id = c.sentence_id
+"""
+# What people said last of a candidate, and have not taken back.
+REVIEWED = """
+(SELECT candidate, verdict, positive, negative, reviewer, at FROM reviews
+ WHERE id IN (SELECT max(id) FROM reviews GROUP BY candidate) AND verdict != 'withdrawn')
 """
 
 
@@ -205,6 +213,7 @@ class Store:
 
     def judged(self, generate: str, judge: str) -> Iterator[Judged]:
         """Every candidate of the recipe in the order (attempt, sentence), with this judge's scores where there are."""
+        reviews = self.reviews()
         rows = self._db.execute(
             "SELECT x.*, r.a, r.b, r.contradiction_a, r.contradiction_b, r.failure AS judge_failure FROM ("
             + CANDIDATES
@@ -216,13 +225,14 @@ class Store:
             stored = stored_candidate(row)
             if isinstance(stored.result, Failure):
                 yield Judged(stored.key, stored.sentence_id, row["attempt"], stored.result, "generate", False)
-            elif row["judge_failure"] is not None:
+            elif row["judge_failure"] is not None and stored.key not in reviews:
                 failure = Failure(reason=row["judge_failure"])
                 yield Judged(stored.key, stored.sentence_id, row["attempt"], failure, "judge", True)
             else:
                 contradictions = row["contradiction_a"], row["contradiction_b"]
                 found = triplet(stored.result, (row["a"], row["b"]), contradictions)
-                yield Judged(stored.key, stored.sentence_id, row["attempt"], found, "", row["a"] is not None)
+                scored, review = row["a"] is not None, reviews.get(stored.key)
+                yield Judged(stored.key, stored.sentence_id, row["attempt"], found, "", scored, review)
 
     # --- verdicts and decisions --------------------------------------------------------------------------------------
 
@@ -232,19 +242,7 @@ class Store:
             self._db.execute("DELETE FROM verdicts")
             self._db.execute("DELETE FROM decisions")
             for decision, consulted in items:
-                self._db.execute(
-                    replacing("decisions"),
-                    (
-                        decision.sentence_id,
-                        decision.status,
-                        decision.candidate,
-                        decision.layer,
-                        decision.reason,
-                        decision.detail,
-                        int(decision.retry),
-                        int(decision.swapped),
-                    ),
-                )
+                self._db.execute(replacing("decisions"), decision_values(decision))
                 self._db.executemany(
                     PUT["verdicts"],
                     [(decision.candidate, n, *verdict_values(item)) for n, item in enumerate(consulted)],
@@ -259,14 +257,44 @@ class Store:
         return counts
 
     def accepted(self) -> Iterator[tuple[str, str, str]]:
-        """(anchor, positive, hard negative) of every accepted sentence, in order."""
+        """(anchor, positive, hard negative) of every accepted sentence, in order, as people left them."""
         rows = self._db.execute(
-            "SELECT s.text, iif(d.swapped, c.negative, c.positive), iif(d.swapped, c.positive, c.negative) "
+            "SELECT s.text, coalesce(v.positive, iif(d.swapped, c.negative, c.positive)), "
+            "coalesce(v.negative, iif(d.swapped, c.positive, c.negative)) "
             "FROM decisions d JOIN candidates c ON c.key = d.candidate "
-            "JOIN sentences s ON s.id = d.sentence_id WHERE d.status = 'accepted' ORDER BY s.id"
+            f"JOIN sentences s ON s.id = d.sentence_id LEFT JOIN {REVIEWED} v ON v.candidate = d.candidate "
+            "WHERE d.status = 'accepted' ORDER BY s.id"
         )
         for row in rows:
             yield row[0], row[1], row[2]
+
+    # --- what people say ---------------------------------------------------------------------------------------------
+
+    def add_review(
+        self, candidate: str, review: Review | None, decided: Decision, consulted: Consulted | None, *, by: str, at: str
+    ) -> None:
+        """Stores what a person said of a candidate together with what follows for its sentence, whole.
+
+        Nothing is overwritten: the latest row counts, and the earlier ones tell how it came about.
+
+        Args:
+            review: None takes back what was said before.
+            consulted: the same as a verdict of the candidate; None where it is taken back.
+        """
+        values = (review.verdict, review.positive, review.negative) if review else ("withdrawn", "", "")
+        with self.transaction():
+            number = self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM reviews").fetchone()[0]
+            self._put("reviews", number, candidate, *values, by, at)
+            self._db.execute(replacing("decisions"), decision_values(decided))
+            self._db.execute("DELETE FROM verdicts WHERE candidate = ? AND filter = ?", (candidate, REVIEW))
+            if consulted:
+                last = "SELECT coalesce(max(position), -1) + 1 FROM verdicts WHERE candidate = ?"
+                position = self._db.execute(last, (candidate,)).fetchone()[0]
+                self._put("verdicts", candidate, position, *verdict_values(consulted))
+
+    def reviews(self) -> dict[str, Review]:
+        """Candidate → what a person said of it last, where it was not taken back."""
+        return {row[0]: Review(*row[1:]) for row in self._db.execute(f"SELECT * FROM {REVIEWED}")}
 
     # --- training and evaluation -------------------------------------------------------------------------------------
 

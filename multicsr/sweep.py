@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multicsr.errors import StageError
-from multicsr.filtering import BoundFilter, accepts, exchanged, is_swapped, run_chain
+from multicsr.filtering import BoundFilter, accepts, exchanged, forgetful, is_swapped, run_chain
 from multicsr.report.data import Thresholds
+from multicsr.reviewing import is_edited
 from multicsr.rows import Judged
 from multicsr.schemas import Record, Triplet
 from multicsr.stages.filter import BATCH
@@ -68,12 +69,14 @@ class _Row(NamedTuple):
     Attributes:
         shown: the triplet that curation looks at; None where another filter rejects it, or nothing was judged.
         left: the triplet as the filters that keep no state leave it.
+        verdict: what a person said of it, which no threshold changes.
     """
 
     sentence_id: int
     attempt: int
     shown: Triplet | None = None
     left: Triplet | None = None
+    verdict: Literal["accepted", "rejected"] | None = None
 
 
 class Sweep:
@@ -114,10 +117,10 @@ class Sweep:
             gamma=thresholds.gamma,
             accepted=len(rows),
             share=len(rows) / max(self._sentences, 1),
-            mean_a=float(a.mean()) if rows else None,
-            mean_b=float(b.mean()) if rows else None,
-            mean_margin=float((a - b).mean()) if rows else None,
-            mean_contradiction=float(contradiction.mean()) if rows and not np.isnan(contradiction).any() else None,
+            mean_a=_mean(a),
+            mean_b=_mean(b),
+            mean_margin=_mean(a - b),
+            mean_contradiction=_mean(contradiction) if not np.isnan(contradiction[~np.isnan(a)]).any() else None,
         )
 
     def line(self, axis: Axis, start: Thresholds, step: float) -> list[SweepPoint]:
@@ -172,23 +175,36 @@ class Sweep:
         for _, attempt in groupby(range(len(self._rows)), key=lambda n: self._rows[n].attempt):
             todo = [n for n in attempt if self._rows[n].sentence_id not in settled]
             for begin in range(0, len(todo), BATCH):  # the batches of the filter stage
-                part = [n for n in todo[begin : begin + BATCH] if passing[n]]
+                batch = todo[begin : begin + BATCH]
+                part = [n for n in batch if passing[n] and self._rows[n].verdict != "rejected"]
                 said = run_chain(remembering, [triplet for n in part if (triplet := self._rows[n].left)])
-                rows += [n for n, outcomes in zip(part, said, strict=True) if all(accepts(o) for _, o in outcomes)]
+                passed = {n for n, outcomes in zip(part, said, strict=True) if all(accepts(o) for _, o in outcomes)}
+                rows += [n for n in batch if self._rows[n].verdict == "accepted" or n in passed]
             settled.update(self._rows[n].sentence_id for n in rows)
         return rows
 
 
 def _rows(chain: Sequence[BoundFilter], items: Sequence[Judged]) -> list[_Row]:
-    forgetful = [item for item in chain if not item.plugin.stateful]
-    at = next(n for n, item in enumerate(forgetful) if item.plugin.name == CURATION)
+    forgetting = forgetful(chain)
+    at = next(n for n, item in enumerate(forgetting) if item.plugin.name == CURATION)
     judged = {n: item.result for n, item in enumerate(items) if item.scored and isinstance(item.result, Triplet)}
-    shown = _through(forgetful[:at], judged)
-    left = _through(forgetful[at:], shown)
+    untouched = {n: triplet for n, triplet in judged.items() if not _edited(items[n])}
+    shown = _through(forgetting[:at], untouched)
+    left = _through(forgetting[at:], shown)
     return [
-        _Row(item.sentence_id, item.attempt, shown[n], left[n]) if n in left else _Row(item.sentence_id, item.attempt)
+        _Row(
+            item.sentence_id,
+            item.attempt,
+            shown[n] if n in left else None,
+            left.get(n),
+            item.review.verdict if item.review else None,
+        )
         for n, item in enumerate(items)
     ]
+
+
+def _edited(item: Judged) -> bool:
+    return item.review is not None and isinstance(item.result, Triplet) and is_edited(item.result, item.review)
 
 
 def _through(chain: Sequence[BoundFilter], triplets: Mapping[int, Triplet]) -> dict[int, Triplet]:
@@ -204,6 +220,12 @@ def _through(chain: Sequence[BoundFilter], triplets: Mapping[int, Triplet]) -> d
 def _column(triplets: Iterable[Triplet | None], number: Callable[[Triplet], float | None]) -> NDArray[np.float64]:
     found = (None if triplet is None else number(triplet) for triplet in triplets)
     return np.array([math.nan if value is None else value for value in found], np.float64)
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """Of those that there are: what a person accepted may have none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
 
 
 def in_words(thresholds: Thresholds) -> str:

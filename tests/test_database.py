@@ -31,7 +31,9 @@ def run(tmp_path: Path) -> Path:
     folder = save_run(tmp_path / "run", TRIPLETS, scores=[(4, 2), (5, 1)])
     store = Store.open(folder / DATABASE)
     store._put("rejections", 3, "empty", "")
-    store._put("verdicts", store.query("SELECT key FROM candidates")[0][0], 0, "length", "1", "accepted", "", "", 0)
+    key = store.query("SELECT key FROM candidates")[0][0]
+    store._put("verdicts", key, 0, "length", "1", "accepted", "", "", 0, 0)
+    store._put("reviews", 1, key, "accepted", "1.", "Two.", "ada", "2026-03-14T15:09:26+00:00")
     store.add_step(0, 1, {"loss": 0.5})
     store.replace_evaluations([("set", "test", 3, None, 50.0)])
     store.close()
@@ -71,6 +73,7 @@ ALTERED = {
     "stages": "seconds = seconds + 1",
     "steps": "metrics = '{}'",
     "evaluations": "spearman = -spearman",
+    "reviews": "reviewer = 'bob'",
 }
 
 

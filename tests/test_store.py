@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multicsr.database import COLUMNS, SCHEMA_VERSION, first_damage
+from multicsr.database import COLUMNS, SCHEMA_VERSION, first_damage, row_sum
 from multicsr.errors import RunFolderError
 from multicsr.rows import Consulted, Decision, Judged
 from multicsr.schemas import (
@@ -154,19 +154,25 @@ def test_the_database_of_another_program_is_refused_untouched(tmp_path):
 ADDED = {
     1: [("scores", "contradiction_a"), ("scores", "contradiction_b"), ("scores", "answers"), ("decisions", "swapped")],
     2: [("scores", "extra")],
-    3: [(table, "checksum") for table in COLUMNS],
+    3: [(table, "checksum") for table in COLUMNS if table != "reviews"],
+    4: [("verdicts", "swap")],
 }
 """Columns that came after a version."""
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
     path = tmp_path / "run.sqlite"
     Store.open(path).close()
     db = sqlite3.connect(path)
     for table, column in [item for since, columns in ADDED.items() if since >= version for item in columns]:
         db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-    db.executescript(f"PRAGMA user_version = {version}; INSERT INTO sentences VALUES (1, 1, 'kept');")
+    values = "(1, 1, 'kept', 0)" if version > 3 else "(1, 1, 'kept')"
+    db.executescript(f"DROP TABLE reviews; PRAGMA user_version = {version}; INSERT INTO sentences VALUES {values};")
+    if version > 3:
+        db.create_function("row_sum", -1, row_sum, deterministic=True)
+        db.execute("UPDATE sentences SET checksum = row_sum(id, line, text)")
+        db.commit()
     db.close()
     store = Store.open(path)
     assert store.sentence_count() == 1
@@ -553,9 +559,9 @@ def test_decisions_are_replaced_whole(three):
         ("three", "three rewritten\u2028 “ü” 0", "not three"),
     ]
     assert [tuple(row)[1:-1] for row in three.query("SELECT * FROM verdicts ORDER BY position")] == [
-        (0, "length", "1", "accepted", "", "", 0),
-        (1, "copy", "2", "rejected", "positive-copies-anchor", "100%", 1),
-        (2, "mine", "1", "failed", "raised ValueError: x", "", 0),
+        (0, "length", "1", "accepted", "", "", 0, 0),
+        (1, "copy", "2", "rejected", "positive-copies-anchor", "100%", 1, 0),
+        (2, "mine", "1", "failed", "raised ValueError: x", "", 0, 0),
     ]
     (row,) = three.query(f"SELECT {COLUMNS['decisions']} FROM decisions WHERE sentence_id = 2")
     assert Decision(**{**dict(row), "retry": bool(row["retry"])}) == rejected

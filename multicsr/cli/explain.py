@@ -23,6 +23,7 @@ def command(folder: Path, sentence_id: int, as_json: bool) -> None:
     import json
 
     from multicsr.reading import reading
+    from multicsr.rows import REVIEW
     from multicsr.stages.explain import story
 
     with reading(folder) as run:
@@ -39,8 +40,13 @@ def command(folder: Path, sentence_id: int, as_json: bool) -> None:
         for score in attempt["scores"]:
             found = score["failure"] or f"a = {score['a']:.2f}, b = {score['b']:.2f}"
             say(f"  judge     {score['judge']} (version {score['version']}): {found}")
-        for verdict in attempt["verdicts"]:
+        for verdict in (one for one in attempt["verdicts"] if one["filter"] != REVIEW):
             why = ": ".join(text for text in (verdict["reason"], verdict["detail"]) if text)
             by = f"{verdict['filter']} (version {verdict['version']})"
             say(f"  filter    {by}: {verdict['verdict']}{f' – {why}' if why else ''}")
+        for review in attempt["reviews"]:
+            say(f"  person    {review['verdict']} by {review['reviewer']}, {review['at']}")
+            for name in ("positive", "negative"):
+                if review[name] not in ("", attempt["positive"], attempt["negative"]):
+                    say(f"    {name}, edited  {review[name]}")
     say(f"\nended: {told['status']}" + (f" by {told['layer']}: {told['reason']}" if told["layer"] else ""))

@@ -40,10 +40,15 @@ def _attempt(store: Store, candidate: dict[str, Any]) -> dict[str, Any]:
         "SELECT filter, version, verdict, reason, detail FROM verdicts WHERE candidate = ? ORDER BY position",
         (candidate["key"],),
     )
+    reviews = store.query(
+        "SELECT verdict, positive, negative, reviewer, at FROM reviews WHERE candidate = ? ORDER BY id",
+        (candidate["key"],),
+    )
     return {
         **{name: candidate[name] for name in ("key", "attempt", "mode", "positive", "negative", "failure")},
         "model": f"{recipe['model']['spec']} ({recipe['model']['fingerprint'][:12]})",
         "prompts": ", ".join(recipe["prompts"]),
         "scores": scores,
         "verdicts": [dict(row) for row in verdicts],
+        "reviews": [dict(row) for row in reviews],
     }

@@ -7,7 +7,17 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from multicsr.containment import Limits
-from multicsr.filtering import BoundFilter, Outcome, accepts, before_judging, bind_filters, is_swapped, run_chain
+from multicsr.filtering import (
+    BoundFilter,
+    Outcome,
+    accepts,
+    before_judging,
+    bind_filters,
+    forgetful,
+    is_swapped,
+    run_chain,
+)
+from multicsr.reviewing import as_verdict, is_edited, reviewed
 from multicsr.rows import Consulted, Decision, Judged
 from multicsr.schemas import Failure, Status, Triplet, Verdict
 from multicsr.workspace import Workspace
@@ -20,6 +30,7 @@ def filter_triplets(work: Workspace) -> dict[Status, int]:
 
     Everything is decided anew each time, in an order that the run's contents fix, so filters with a memory give the
     same verdicts however often a run was interrupted. What exactly gave them stands under `filters` in the run.
+    What a person said of a candidate counts for more than what the filters say.
 
     Returns:
         How many sentences ended how.
@@ -48,28 +59,44 @@ def _decide(chain: Sequence[BoundFilter], items: Iterator[Judged]) -> Iterator[t
             said = _said(chain, part)
             for item in part:
                 outcomes = said.get(item.key, [])
-                if isinstance(item.result, Triplet) and not item.scored and all(accepts(o) for _, o in outcomes):
+                consulted = [
+                    Consulted(filter=bound.plugin.name, version=bound.plugin.version, outcome=outcome)
+                    for bound, outcome in outcomes
+                ]
+                if item.review and isinstance(item.result, Triplet):
+                    decision = reviewed(item.sentence_id, item.key, item.result, item.review)
+                    consulted.append(as_verdict(decision))
+                elif isinstance(item.result, Triplet) and not item.scored and all(accepts(o) for _, o in outcomes):
                     continue  # the judge has yet to see it
-                decision = _decision(item, outcomes)
+                else:
+                    decision = _decision(item, outcomes)
                 if decision.status is Status.ACCEPTED:
                     settled.add(item.sentence_id)
-                yield (
-                    decision,
-                    [
-                        Consulted(filter=bound.plugin.name, version=bound.plugin.version, outcome=outcome)
-                        for bound, outcome in outcomes
-                    ],
-                )
+                yield decision, consulted
 
 
 def _said(chain: Sequence[BoundFilter], items: Sequence[Judged]) -> dict[str, list[tuple[BoundFilter, Outcome]]]:
-    """Candidate → what the filters said; one that was not judged is shown to those that need no scores."""
+    """Candidate → what the filters said that it was shown to."""
     said: dict[str, list[tuple[BoundFilter, Outcome]]] = {}
-    for part, scored in ((before_judging(chain), False), (chain, True)):
-        shown = [(item.key, item.result) for item in items if item.scored == scored]
+    parts = {"unscored": before_judging(chain), "forgetful": forgetful(chain), "all": chain}
+    for name, part in parts.items():
+        shown = [(item.key, item.result) for item in items if _filters_for(item) == name]
         triplets = {key: result for key, result in shown if isinstance(result, Triplet)}
         said.update(zip(triplets, run_chain(part, list(triplets.values())), strict=True))
     return said
+
+
+def _filters_for(item: Judged) -> str:
+    """Which filters to show it to.
+
+    One that was not judged is shown to those that need no scores. A filter with a memory must not remember what a
+    person rejected, and nothing is known of sentences that a person wrote.
+    """
+    if item.review and isinstance(item.result, Triplet) and is_edited(item.result, item.review):
+        return "none"
+    if not item.scored:
+        return "unscored"
+    return "forgetful" if item.review and item.review.verdict == "rejected" else "all"
 
 
 def _decision(item: Judged, outcomes: Sequence[tuple[BoundFilter, Outcome]]) -> Decision:

@@ -11,6 +11,8 @@ from multicsr.errors import StageError
 from multicsr.evaluation.sts import StsPair, find_sts, read_sts
 from multicsr.reading import StoredRun
 from multicsr.report.card import model_card
+from multicsr.reviewing import EDITED
+from multicsr.rows import REVIEW
 from multicsr.schemas import content_hash
 from multicsr.train.sources import encoder_digest
 from multicsr.workspace import MODEL, Workspace
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 DEV_FILE = "stsb-dev"
-# In the order of `Store.accepted`.
-SIMILARITIES = """
+# In the order of `Store.accepted`. The judge has not seen what a person wrote.
+SIMILARITIES = f"""
 SELECT iif(d.swapped, r.b, r.a), iif(d.swapped, r.a, r.b)
 FROM decisions d LEFT JOIN scores r ON r.candidate = d.candidate AND r.recipe = ?
+AND NOT (d.layer = '{REVIEW}' AND d.reason = '{EDITED}')
 WHERE d.status = 'accepted' ORDER BY d.sentence_id
 """
 
