@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "Tells the whole story of one sentence.",
     "sweep": "Shows what other thresholds would accept.",
     "compare": "Shows runs side by side.",
+    "export": "Writes triplets, a Hub data set, or the encoder for others.",
     "calibrate": "Fits a judge's numbers to human scores.",
     "init": "Writes a commented configuration file.",
     "plugins": "Lists, writes and checks filters and judges.",

@@ -15,6 +15,7 @@ from multicsr.evaluation.findings import Findings, SetFindings, TaskFindings, me
 from multicsr.evaluation.geometry import Geometry, geometry
 from multicsr.evaluation.leakage import Leakage, Seen
 from multicsr.evaluation.sts import Encode, StsPair, encode_pairs, find_sts, read_sts, smoke_pairs
+from multicsr.files import write_atomically
 from multicsr.reading import StoredRun
 from multicsr.schemas import content_hash
 from multicsr.stages.train import dev_file, model_folder
@@ -83,7 +84,19 @@ def evaluate(work: Workspace) -> None:
         work.store.replace_evaluations(_rows(work.config, sets, base, trained_ones))
         found = _findings(sets, leaks, base, trained_ones, _tasks(work.config))
         work.store.finish_stage("evaluate", inputs, time.monotonic() - begun, found.model_dump(mode="json"))
+        _write_cards(work, trained.summary["triplets"])
     _warn(work, sets)
+
+
+def _write_cards(work: Workspace, triplets: int) -> None:
+    """Says in every encoder's card what it scores."""
+    from multicsr.report.card import model_card
+    from multicsr.stages.report import evaluation_rows  # which reads this stage's findings
+
+    rows = evaluation_rows(work.store)
+    for seed in work.config.train.seeds:
+        card = model_card(work.config, seed=seed, triplets=triplets, evaluation=rows)
+        write_atomically(model_folder(work, seed) / "README.md", partial(Path.write_text, data=card, encoding="utf-8"))
 
 
 def findings(store: Store) -> Findings:
