@@ -16,6 +16,7 @@ from multicsr.export.rows import ExportRow, export_rows
 from multicsr.export.tables import write_parquet
 from multicsr.reading import StoredRun
 from multicsr.report.card import code
+from multicsr.rows import REVIEW
 from multicsr.schemas import Status
 from multicsr.stages.report import funnel
 
@@ -54,7 +55,10 @@ def _is_accepted(row: ExportRow) -> bool:
 
 
 def _public(row: ExportRow) -> ExportRow:
-    return row.model_copy(update={"llm": published(row.llm)})
+    """Without folders, and without the names of reviewers, which stand in the details."""
+    filters = tuple(it.model_copy(update={"detail": ""}) if it.filter == REVIEW else it for it in row.filters)
+    detail = "" if row.decided_by == REVIEW else row.detail
+    return row.model_copy(update={"llm": published(row.llm), "filters": filters, "detail": detail})
 
 
 def dataset_card(run: StoredRun, counts: Mapping[str, int], license: str | None) -> str:

@@ -11,27 +11,37 @@ from pydantic import Field
 
 from multicsr.config import GenerateConfig
 from multicsr.reading import StoredRun
+from multicsr.reviewing import EDITED
+from multicsr.rows import REVIEW
 from multicsr.schemas import Probability, Record, Similarity, Status
-from multicsr.store import Store
+from multicsr.store import REVIEWED, Store
 
 PAGE = 2000  # sentences that are read at a time
-ROWS = """
+ROWS = f"""
 SELECT s.id, s.line, s.text, d.status, d.layer, d.reason, d.detail, d.swapped, c.key, c.recipe, c.attempt, c.mode,
-c.exemplars, c.failure, r.failure AS judge_failure,
-iif(d.swapped, c.negative, c.positive) AS positive, iif(d.swapped, c.positive, c.negative) AS negative,
-iif(d.swapped, c.negative_tokens, c.positive_tokens) AS positive_tokens,
-iif(d.swapped, c.positive_tokens, c.negative_tokens) AS negative_tokens,
-iif(d.swapped, c.negative_finish, c.positive_finish) AS positive_finish,
-iif(d.swapped, c.positive_finish, c.negative_finish) AS negative_finish,
-iif(d.swapped, r.b, r.a) AS a, iif(d.swapped, r.a, r.b) AS b,
-iif(d.swapped, r.raw_b, r.raw_a) AS raw_a, iif(d.swapped, r.raw_a, r.raw_b) AS raw_b,
-iif(d.swapped, r.contradiction_b, r.contradiction_a) AS contradiction_a,
-iif(d.swapped, r.contradiction_a, r.contradiction_b) AS contradiction_b,
+c.exemplars, d.layer = '{REVIEW}' AND d.reason = '{EDITED}' AS edited,
+coalesce(v.positive, iif(d.swapped, c.negative, c.positive)) AS positive,
+coalesce(v.negative, iif(d.swapped, c.positive, c.negative)) AS negative,
+iif(d.swapped, c.negative_tokens, c.positive_tokens) AS tokens_positive,
+iif(d.swapped, c.positive_tokens, c.negative_tokens) AS tokens_negative,
+iif(d.swapped, c.negative_finish, c.positive_finish) AS finish_positive,
+iif(d.swapped, c.positive_finish, c.negative_finish) AS finish_negative,
+iif(d.swapped, r.b, r.a) AS similarity_positive, iif(d.swapped, r.a, r.b) AS similarity_negative,
+iif(d.swapped, r.raw_b, r.raw_a) AS raw_positive, iif(d.swapped, r.raw_a, r.raw_b) AS raw_negative,
+iif(d.swapped, r.contradiction_b, r.contradiction_a) AS contradiction_positive,
+iif(d.swapped, r.contradiction_a, r.contradiction_b) AS contradiction_negative,
 r.recipe AS judge_recipe
 FROM sentences s LEFT JOIN decisions d ON d.sentence_id = s.id LEFT JOIN candidates c ON c.key = d.candidate
 LEFT JOIN scores r ON r.candidate = c.key AND r.recipe = ?
+LEFT JOIN {REVIEWED} v ON v.candidate = c.key AND d.status = 'accepted'
 WHERE s.id > ? AND (? OR d.status = 'accepted') ORDER BY s.id LIMIT ?
 """
+# Of sentences that the model wrote and the judge saw, and so of none that a person wrote.
+MEASURED = (
+    *("tokens_positive", "tokens_negative", "finish_positive", "finish_negative"),
+    *("similarity_positive", "similarity_negative", "raw_positive", "raw_negative"),
+    *("contradiction_positive", "contradiction_negative"),
+)
 VERDICTS = """
 SELECT candidate, filter, version, verdict, reason, detail FROM verdicts
 WHERE candidate IN (SELECT value FROM json_each(?)) ORDER BY candidate, position
@@ -57,11 +67,13 @@ class ExportRow(Record):
         id: counts the run's sentences from 1; `line` is that of the input.
         anchor, positive, negative: the sentence, its paraphrase and its contradiction (the hard negative).
         status: accepted, rejected, failed, or pending in a run that has not ended.
-        decided_by: of what was not accepted, the filter or the layer (`generate`, `judge`); then why.
+        decided_by: of what was not accepted, the filter or the layer (`generate`, `judge`); `review` of what a person
+            decided; then why.
         similarity_positive, similarity_negative: a and b, of the anchor with each, 0 to 5.
         raw_positive, raw_negative: the judge's own numbers, which a calibration maps to those.
         contradiction_positive, contradiction_negative: how likely each contradicts the anchor, 0 to 1.
         swapped: whether a filter exchanged positive and negative, which stand here as they are used.
+        edited: whether a person changed what the model wrote; no judge has seen it then.
         filters: every filter that looked at it, in order.
         round: from 1; a later one serves what was rejected for a retryable reason.
         contrast: how it was decoded, such as `contrast` (against the opposite prompt) or `plain`; ω and α_p with it.
@@ -91,6 +103,7 @@ class ExportRow(Record):
     contradiction_positive: Probability | None = None
     contradiction_negative: Probability | None = None
     swapped: bool = False
+    edited: bool = False
     filters: tuple[FilterVerdict, ...] = ()
     round: int | None = Field(None, ge=1)
     contrast: str | None = None
@@ -152,21 +165,13 @@ def _row(row: Mapping[str, Any], filters: tuple[FilterVerdict, ...], recipes: Ma
         decided_by=row["layer"] or "",
         reason=row["reason"] or "",
         detail=row["detail"] or "",
-        similarity_positive=row["a"],
-        similarity_negative=row["b"],
-        raw_positive=row["raw_a"],
-        raw_negative=row["raw_b"],
-        contradiction_positive=row["contradiction_a"],
-        contradiction_negative=row["contradiction_b"],
         swapped=bool(row["swapped"]),
+        edited=bool(row["edited"]),
         filters=filters,
         round=None if row["attempt"] is None else row["attempt"] + 1,
         contrast=row["mode"],
-        tokens_positive=row["positive_tokens"],
-        tokens_negative=row["negative_tokens"],
-        finish_positive=row["positive_finish"],
-        finish_negative=row["negative_finish"],
         exemplars=tuple(json.loads(row["exemplars"] or "[]")),
+        **({} if row["edited"] else {name: row[name] for name in MEASURED}),
         **recipes,
         generate_recipe=row["recipe"],
         judge_recipe=row["judge_recipe"],

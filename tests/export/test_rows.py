@@ -3,12 +3,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from multicsr.export.rows import PAGE, ExportRow, export_rows
+from multicsr.exporting import Format, export
 from multicsr.reading import reading
+from multicsr.reviewing import as_verdict, reviewed
+from multicsr.rows import Review
 from multicsr.schemas import Status
 from multicsr.stages.explain import story
+from multicsr.workspace import Workspace
 from tests.export.conftest import ODD, SENTENCES
 from tests.runs import save_run
 
@@ -83,3 +88,24 @@ def test_more_sentences_than_a_page_come_in_order(tmp_path: Path, monkeypatch: p
     triplets = [(f"anchor {n}", f"positive {n}", f"negative {n}") for n in range(21)]
     save_run(tmp_path / "run", triplets)
     assert [row.anchor for row in rows(tmp_path / "run")] == [anchor for anchor, _, _ in triplets]
+
+
+def test_what_a_person_wrote_is_exported_without_the_judges_scores(tmp_path: Path) -> None:
+    save_run(tmp_path / "run", [("a", "same", "other"), ("b", "same b", "other b")], scores=[(4.0, 1.0)] * 2)
+    with Workspace.open(tmp_path / "run") as work:
+        edited, confirmed = work.store.judged("generate", "judge")
+        for item, texts in ((edited, ("better", "other")), (confirmed, ("same b", "other b"))):
+            said = Review("accepted", *texts, "ada", "2026-03-14T15:09:26+00:00")
+            decision = reviewed(item.sentence_id, item.key, item.result, said)
+            work.store.add_review(item.key, said, decision, as_verdict(decision), by=said.reviewer, at=said.at)
+        accepted = list(work.store.accepted())
+    first, second = rows(tmp_path / "run")
+    assert [(row.anchor, row.positive, row.negative) for row in (first, second)] == accepted
+    assert (first.positive, first.edited, first.decided_by) == ("better", True, "review")
+    assert (first.similarity_positive, first.tokens_positive, first.finish_negative) == (None, None, None)
+    assert (second.edited, second.similarity_positive, second.tokens_positive) == (False, 4.0, 2)
+    assert "ada" in first.detail
+    export(tmp_path / "run", Format.HUB, tmp_path / "set")
+    for path in (tmp_path / "set").rglob("*.*"):
+        assert b"by ada" not in path.read_bytes(), "a reviewer's name is not for the public"
+    assert "by ada" not in repr(pq.read_table(tmp_path / "set" / "data" / "triplets.parquet").to_pylist())
