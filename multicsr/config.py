@@ -11,13 +11,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from multicsr.errors import ConfigError, UsageError
 from multicsr.schemas import Record
-from multicsr.yamltext import flow, parse_yaml
+from multicsr.yamltext import parse_yaml
 
 ENV_PREFIX = "MULTICSR_"
 NOT_CONFIGURATION = frozenset({"MULTICSR_CACHE"})  # belongs to the machine, not to a run
@@ -110,11 +110,11 @@ class TrainConfig(Record):
         "auto", description="of the encoder's products: auto is bf16 on a GPU that has it, else float32"
     )
     compile: bool = Field(False, description="compile the encoder (torch.compile): slow first steps, faster later ones")
-    epochs: int = Field(1, ge=1)
-    learning_rate: float = Field(2e-5, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    epochs: int = Field(1, ge=1, description="passes over the triplets")
+    learning_rate: float = Field(2e-5, gt=0, description="the highest, after warming up; then it falls to 0")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW, for weight matrices")
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps with a rising learning rate")
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0, description="a longer gradient is scaled down to it")
     max_tokens: int = Field(64, ge=4, description="a longer sentence is truncated")
     pooling: Literal["auto", "mean", "cls", "last"] = Field(
         "auto", description="for an encoder that does not bring its own; auto is mean, last the last token"
@@ -123,7 +123,7 @@ class TrainConfig(Record):
         "none", description="mlp: a dense layer with tanh on the sentence vector, in training only, as SimCSE has it"
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one model is trained per seed; the first is saved")
-    checkpoint_steps: int = Field(200, ge=1)
+    checkpoint_steps: int = Field(200, ge=1, description="steps between checkpoints, from which a training goes on")
     evaluate_steps: int = Field(25, ge=1, description="steps between looks at the development set")
     dev: str | None = Field(
         None, description="TSV that chooses the best checkpoint; by default stsb-dev.tsv of evaluate.sts_dir"
@@ -213,12 +213,30 @@ def load_config(
         ConfigError: naming every wrong key with its value, reason and origin.
         UsageError: the file cannot be read, or is no YAML mapping.
     """
+    return resolve_config(path, flags=flags, environ=environ, base=base).config
+
+
+class Resolved(NamedTuple):
+    """The effective configuration, and for every dotted key that was given, by what."""
+
+    config: Config
+    origins: Mapping[str, str]
+
+
+def resolve_config(
+    path: Path | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    base: Config | None = None,
+) -> Resolved:
+    """As `load_config`, and where each value came from: the file's path, the variable, or the command line."""
     layers = _Layers(base or Config())
     if path is not None:
         layers.add_file(path)
     layers.add_environment(os.environ if environ is None else environ)
     layers.add_flags(flags or {})
-    return layers.config()
+    return Resolved(layers.config(), layers.origins)
 
 
 def parse_value(text: str) -> Any:
@@ -243,38 +261,12 @@ def differences(old: Config, new: Config) -> list[str]:
     return lines
 
 
-def commented_yaml(config: Config | None = None) -> str:
-    """The configuration as YAML with every key's description, the file that `multicsr init` writes."""
-    lines = ["# Configuration of a multicsr run. Flags win over MULTICSR_* variables, which win over this file.", ""]
-    _emit(config or Config(), lines, "")
-    return "\n".join(lines) + "\n"
-
-
-def _emit(model: BaseModel, lines: list[str], indent: str) -> None:
-    for name, field in type(model).model_fields.items():
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
-            doc = (type(value).__doc__ or "").splitlines()[0]
-            lines += [f"{indent}# {doc}", f"{indent}{name}:"]
-            _emit(value, lines, indent + "  ")
-            lines.append("")
-            continue
-        dumped = model.model_dump(mode="json", include={name})[name]
-        if name == "filters":
-            lines += [f"{indent}# {(field.description or '').capitalize()}.", f"{indent}{name}:"]
-            lines += [f"{indent}  {flow(key)}: {flow(options)}" for key, options in dumped.items()]
-            lines.append("")
-            continue
-        comment = f"  # {field.description}" if field.description else ""
-        lines.append(f"{indent}{name}: {flow(dumped)}{comment}")
-
-
 class _Layers:
     """The values so far, each of the sources on top of those before, with their origins and with what is wrong."""
 
     def __init__(self, base: Config) -> None:
         self._values: dict[str, Any] = base.model_dump(mode="json")
-        self._origins: dict[str, str] = {}
+        self.origins: dict[str, str] = {}
         self._problems: list[str] = []
 
     def add_file(self, path: Path) -> None:
@@ -305,7 +297,7 @@ class _Layers:
         try:
             config = Config.model_validate(self._values)
         except ValidationError as error:
-            problems = [_explain(item, self._origins) for item in error.errors()]
+            problems = [_explain(item, self.origins) for item in error.errors()]
             raise ConfigError([*self._problems, *problems]) from None
         if self._problems:
             raise ConfigError(self._problems)
@@ -327,7 +319,7 @@ class _Layers:
                 self._problems.append(
                     f"filters.{name} = None ({origin}): no such filter to switch off; on are: {known}"
                 )
-        _merge(self._values, given, origin, self._origins)
+        _merge(self._values, given, origin, self.origins)
 
 
 def _read(path: Path) -> dict[Any, Any]:

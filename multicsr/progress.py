@@ -8,16 +8,21 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One piece of work with a known number of units."""
+    """One piece of work."""
 
-    def advance(self, count: int = 1, note: str = "") -> None: ...
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """So many more units are done; `note` says, in few words, how it goes."""
+        ...
 
 
 class Reporter(Protocol):
     """Receives what a run has to say."""
 
-    def task(self, name: str, total: int) -> AbstractContextManager[Task]:
-        """A context in which `total` units of work called `name` are done."""
+    def task(self, name: str, total: int | None) -> AbstractContextManager[Task]:
+        """A context in which `total` units of work called `name` are done; None where nobody knows how many.
+
+        Tasks may be nested.
+        """
         ...
 
     def note(self, message: str) -> None:
@@ -37,7 +42,7 @@ class Silent:
             return None
 
     @contextmanager
-    def task(self, name: str, total: int) -> Iterator[Task]:
+    def task(self, name: str, total: int | None) -> Iterator[Task]:
         yield self._Task()
 
     def note(self, message: str) -> None:

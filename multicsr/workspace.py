@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 
 from multicsr.backends.base import LanguageModel
 from multicsr.backends.opening import open_model
-from multicsr.config import Config, commented_yaml, differences
+from multicsr.config import Config, differences
+from multicsr.configtext import commented_yaml
 from multicsr.database import looking
 from multicsr.errors import ConfigError, InterruptedRunError, LockedError, RunFolderError
 from multicsr.files import write_atomically
@@ -137,12 +138,13 @@ class Workspace:
     def model(self, spec: str) -> LanguageModel:
         """The language model of that specification, opened once."""
         if spec not in self._models:
-            self._models[spec] = open_model(
-                spec,
-                device=self.config.train.device,
-                llamacpp=self.config.llamacpp,
-                on_note=self.reporter.note,
-            )
+            with self.reporter.task(f"open {spec}", None):
+                self._models[spec] = open_model(
+                    spec,
+                    device=self.config.train.device,
+                    llamacpp=self.config.llamacpp,
+                    on_note=self.reporter.note,
+                )
         return self._models[spec]
 
     def stop_if_asked(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from multicsr.config import (
     DEFAULT_FILTERS,
@@ -19,12 +20,13 @@ from multicsr.config import (
     JudgeConfig,
     LlamaCppConfig,
     TrainConfig,
-    commented_yaml,
     config_keys,
     differences,
     load_config,
     parse_value,
+    resolve_config,
 )
+from multicsr.configtext import commented_yaml, describe, traced_yaml
 from multicsr.errors import ConfigError, UsageError
 
 
@@ -316,10 +318,50 @@ def test_the_written_file_describes_every_key():
         assert any(line.startswith(f"{indent}{key.rpartition('.')[2]}:") for line in lines), key
     for section in (InputConfig, GenerateConfig, LlamaCppConfig, JudgeConfig, TrainConfig, EvaluateConfig):
         assert f"# {(section.__doc__ or '').splitlines()[0]}" in lines
+    words = " ".join(" ".join(line.strip().removeprefix("# ") for line in lines).split())
+    for section in (Config, InputConfig, GenerateConfig, LlamaCppConfig, JudgeConfig, TrainConfig, EvaluateConfig):
         for name, field in section.model_fields.items():
-            assert field.description is None or any(
-                line.startswith(f"  {name}: ") and line.endswith(f"  # {field.description}") for line in lines
-            )
+            if isinstance(field.get_default(call_default_factory=True), BaseModel):
+                continue
+            assert field.description, f"{section.__name__}.{name} is described by nothing"
+            assert f"{describe(field)} {name}: " in words
+
+
+def test_the_written_file_says_what_a_value_may_be():
+    text = commented_yaml()
+    assert "  # ω: weight of the opposite instruction's logits; 0 is plain prompting. [float ≥ 0]\n  omega: 0.5" in text
+    assert "# Use only the first N sentences. [int ≥ 1 or null]" in text
+
+
+def test_what_init_writes_loads_to_the_defaults(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(commented_yaml(), "utf-8")
+    assert load_config(path, environ={}) == Config()
+
+
+# --- where values come from ------------------------------------------------------------------------------------------
+
+
+def test_every_value_has_an_origin(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("generate: {omega: 0.3, llm: hf:x}\nfilters: {copy: null, curation: {alpha: 2}}\n", "utf-8")
+    config, origins = resolve_config(
+        path,
+        flags={"filters.curation.beta": 2, "generate.llm": "bundled"},
+        environ={"MULTICSR_TRAIN__PHI": "0.9", "MULTICSR_FILTERS__EXEMPLAR_LEAK__MAX_WORDS": "3"},
+    )
+    lines = {line.key: (line.text.strip(), line.origin) for line in traced_yaml(config, origins)}
+    assert lines["generate.omega"] == ("omega: 0.3", str(path))
+    assert lines["generate.llm"] == ("llm: bundled", "command line")
+    assert lines["filters.copy"] == ("copy: null", str(path))
+    assert lines["filters.curation.alpha"] == ("alpha: 2", str(path))
+    assert lines["filters.curation.beta"] == ("beta: 2", "command line")
+    assert lines["filters.curation.gamma"] == ("gamma: 1.0", "default")
+    variable = "environment variable MULTICSR_FILTERS__EXEMPLAR_LEAK__MAX_WORDS"
+    assert lines["filters.exemplar-leak.max_words"] == ("max_words: 3", variable)
+    assert lines["train.phi"] == ("phi: 0.9", "environment variable MULTICSR_TRAIN__PHI")
+    assert lines["rounds"] == ("rounds: 2", "default")
+    assert lines["train"] == ("train:", "")
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -357,6 +399,14 @@ configs = st.builds(
     ),
     evaluate=st.builds(EvaluateConfig, sts_dir=st.none() | texts),
 )
+
+
+@settings(deadline=None, max_examples=30)
+@given(configs)
+def test_what_is_shown_is_the_configuration(tmp_path_factory, config):
+    path = tmp_path_factory.getbasetemp() / "shown.yaml"
+    path.write_text("\n".join(line.text for line in traced_yaml(config, {})) + "\n", "utf-8", newline="")
+    assert load_config(path, environ={}) == config
 
 
 @settings(deadline=None)

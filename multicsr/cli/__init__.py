@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from multicsr import __version__
 
@@ -24,10 +26,12 @@ COMMANDS = {
     "export": "Writes triplets, a Hub data set, or the encoder for others.",
     "calibrate": "Fits a judge's numbers to human scores.",
     "init": "Writes a commented configuration file.",
+    "config": "Shows the effective configuration and its origins.",
     "plugins": "Lists, writes and checks filters and judges.",
     "prompts": "Lists, shows and checks prompt templates.",
     "models": "Lists the models that can be used here.",
     "doctor": "Checks the installation, or a run.",
+    "completion": "Prints what makes a shell complete commands and options.",
     "bench": "Measures the engine and the trainer, and how far to trust a judge.",
 }
 
@@ -55,6 +59,10 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"no command {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        named = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -62,12 +70,19 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="multicsr")
-def cli() -> None:
+@click.option("--no-color", is_flag=True, help="Print without colours, as with NO_COLOR=1.")
+@click.pass_context
+def cli(context: click.Context, no_color: bool) -> None:
     """Sentence encoders from unlabelled text.
 
     A language model writes pairs, contrast and judges refine them, a masked contrastive loss trains.
     `multicsr run` does it all, offline, on bundled sentences and models.
     """
+    from multicsr.cli.saying import colour
+
+    if no_color:
+        os.environ["NO_COLOR"] = "1"  # which Rich reads, too
+    context.color = colour()
 
 
 def main() -> None:
@@ -78,7 +93,7 @@ def main() -> None:
 
     share_cores()
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, prog_name="multicsr")
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as error:

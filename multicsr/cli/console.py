@@ -6,20 +6,22 @@ nor emoji codes in it count, and what could steer a terminal or hide is written 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
 from rich.text import Text
 
+from multicsr.cli.bars import Bar, Progress, clock, speed, time_left
 from multicsr.progress import Reporter, Silent, Task
 from multicsr.text import visible
 
 PLAIN_SECONDS = 10.0
+NARROW = 60
 
 
 class SafeConsole(Console):
@@ -32,14 +34,11 @@ class SafeConsole(Console):
         return super().render_str(visible(text), **options | {"markup": False, "emoji": False})
 
 
-class LogFormatter(logging.Formatter):
-    """Lines of the log; what belongs to a record is indented, so that no text can pass for the next one."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-    def format(self, record: logging.LogRecord) -> str:
-        return visible(super().format(record)).replace("\n", "\n  ")
+def table(console: Console, *columns: Column | str) -> Table:
+    """An empty table, in narrow terminals without the lines around it."""
+    if console.width < NARROW:
+        return Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False, pad_edge=False)
+    return Table(*columns, box=box.HEAVY_HEAD)
 
 
 def make_reporter(quiet: bool = False) -> Reporter:
@@ -47,7 +46,7 @@ def make_reporter(quiet: bool = False) -> Reporter:
     console = SafeConsole(stderr=True)
     if quiet:
         return Quiet(console)
-    return Bars(console) if console.is_terminal else Lines(console)
+    return Bars(console) if console.is_terminal and not console.is_dumb_terminal else Lines(console)
 
 
 class Quiet(Silent):
@@ -61,37 +60,16 @@ class Quiet(Silent):
 
 
 class Bars(Quiet):
-    """A progress bar for each task, with its rate and the time left."""
+    """A progress bar for each task, with its rate, the time left and what it has to say."""
 
-    class _Task:
-        def __init__(self, advance: Callable[[int, str], None]) -> None:
-            self._advance = advance
-
-        def advance(self, count: int = 1, note: str = "") -> None:
-            self._advance(count, note)
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._progress = Progress(console)
 
     @contextmanager
-    def task(self, name: str, total: int) -> Iterator[Task]:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}", markup=False),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-        )
-        begun = time.monotonic()
-        with Progress(*columns, console=self._console, expand=True) as progress:
-            bar = progress.add_task(visible(name), total=total, rate="", note="")
-            done = 0
-
-            def advance(count: int, note: str) -> None:
-                nonlocal done
-                done += count
-                progress.update(bar, advance=count, rate=_rate(done, begun), note=visible(note))
-
-            yield self._Task(advance)
+    def task(self, name: str, total: int | None) -> Iterator[Task]:
+        with self._progress.bar(name, total) as bar:
+            yield bar
 
     def note(self, message: str) -> None:
         self._console.print(message, style="dim")
@@ -101,26 +79,33 @@ class Lines(Quiet):
     """A line when a task begins and ends, and every ten seconds in between."""
 
     @contextmanager
-    def task(self, name: str, total: int) -> Iterator[Task]:
-        begun = last = time.monotonic()
-        done = 0
-        self.note(f"{name}: {total}")
-
-        def advance(count: int, note: str) -> None:
-            nonlocal done, last
-            done += count
-            now = time.monotonic()
-            if now - last >= PLAIN_SECONDS and done < total:
-                last = now
-                left = (now - begun) / done * (total - done)
-                self.note(f"{name}: {done}/{total}, {_rate(done, begun)}, {left:.0f} s left{', ' * bool(note)}{note}")
-
-        yield Bars._Task(advance)
-        self.note(f"{name}: {done}/{total} in {time.monotonic() - begun:.1f} s")
+    def task(self, name: str, total: int | None) -> Iterator[Task]:
+        bar = Bar(name, total)
+        if total is not None:
+            self.note(f"{name}: {total:,}")
+        task = _Line(bar, self.note)
+        yield task
+        took = f" in {clock(bar.seconds)}"
+        if total is not None:
+            self.note(", ".join(filter(None, (f"{name}: {bar.done:,}/{total:,}{took}", bar.note))))
+        elif bar.seconds > PLAIN_SECONDS:
+            self.note(f"{name}: done{took}")
 
     def note(self, message: str) -> None:
         self._console.print(message, soft_wrap=True)
 
 
-def _rate(done: int, begun: float) -> str:
-    return f"{done / max(time.monotonic() - begun, 1e-9):.1f}/s"
+class _Line:
+    def __init__(self, bar: Bar, say: Callable[[str], None]) -> None:
+        self._bar, self._say = bar, say
+        self._last = bar.begun
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self._bar.advance(count, note)
+        now = time.monotonic()
+        if now - self._last >= PLAIN_SECONDS and self._bar.done != self._bar.total:
+            self._last = now
+            bar = self._bar
+            count_so_far = f"{bar.done:,}" if bar.total is None else f"{bar.done:,}/{bar.total:,}"
+            facts = (count_so_far, speed(bar.done, bar.seconds), time_left(bar), bar.note)
+            self._say(f"{bar.name}: {', '.join(filter(None, facts))}")

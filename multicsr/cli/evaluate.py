@@ -34,7 +34,8 @@ def command(
     which lower is better; and how many of its sentences were trained on. Hub data sets and MTEB need multicsr[mteb].
     """
     from multicsr.cli.console import make_reporter
-    from multicsr.cli.session import opened, print_summary
+    from multicsr.cli.session import opened
+    from multicsr.cli.summary import print_summary
     from multicsr.config import load_config
     from multicsr.stages.evaluate import evaluate, findings
     from multicsr.workspace import Workspace

@@ -14,7 +14,7 @@ def command(path: Path) -> None:
 
     PATH is multicsr.yaml unless given. It holds every key with its default; use it by `multicsr run -c PATH`.
     """
-    from multicsr.config import commented_yaml
+    from multicsr.configtext import commented_yaml
     from multicsr.errors import UsageError
 
     try:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from multicsr.cli import completing
 from multicsr.config import Config, load_config, parse_value
 from multicsr.errors import UsageError
 
@@ -63,6 +64,12 @@ METAVARS = {
     "sts_dir": "DIR",
     "dev": "FILE",
 }
+# What a shell completes an option's value with, by what stands for it in the help.
+COMPLETERS: dict[str, completing.Completer] = {
+    "MODEL": completing.models,
+    "DIR": completing.folders,
+    "FILE": completing.files,
+}
 
 
 def settings(*stages: str) -> Callable[[F], F]:
@@ -71,17 +78,35 @@ def settings(*stages: str) -> Callable[[F], F]:
     def add(function: F) -> F:
         chosen = {flag: setting for stage in stages for flag, setting in SETTINGS[stage].items()}
         function = click.option(
-            "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration key."
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set any configuration key.",
+            shell_complete=completing.keys,
         )(function)
         for flag, (_, text) in reversed(chosen.items()):
             name = flag.lstrip("-").replace("-", "_")
-            function = click.option(flag, name, metavar=METAVARS.get(name, "N"), help=text)(function)
+            completer = COMPLETERS.get(METAVARS.get(name, "N")) if name != "judge" else completing.judges
+            function = click.option(flag, name, metavar=METAVARS.get(name, "N"), help=text, shell_complete=completer)(
+                function
+            )
         if "filter" in stages:
             function = click.option(
-                "--filter", "filters", multiple=True, metavar="NAME", help="Add a filter; may be repeated."
+                "--filter",
+                "filters",
+                multiple=True,
+                metavar="NAME",
+                help="Add a filter; may be repeated.",
+                shell_complete=completing.filters,
             )(function)
             function = click.option(
-                "--plugin", "plugins", multiple=True, metavar="FILE", help="Load a plugin file; may be repeated."
+                "--plugin",
+                "plugins",
+                multiple=True,
+                metavar="FILE",
+                help="Load a plugin file; may be repeated.",
+                shell_complete=completing.files,
             )(function)
         return function
 
@@ -115,4 +140,6 @@ def changed(given: dict[str, Any]) -> Callable[[Config], Config]:
     return lambda config: load_config(flags=flags_of(given, config), base=config, environ={})
 
 
-run_argument = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+run_argument = click.argument(
+    "folder", metavar="RUN", type=click.Path(path_type=Path), shell_complete=completing.folders
+)

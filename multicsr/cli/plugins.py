@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shlex
-import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multicsr.cli.saying import say, say_json
+from multicsr.typetext import type_text
 
 if TYPE_CHECKING:
     from multicsr.conformance import Check
     from multicsr.registry import Plugin
 
-SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 plugin_option = click.option(
     "--plugin", "plugins", multiple=True, metavar="FILE", help="Load a plugin file too; may be repeated."
 )
@@ -156,7 +154,7 @@ def _row(plugin: Plugin) -> dict[str, Any]:
         "version": plugin.version,
         "summary": plugin.summary,
         "options": {
-            name: {"type": _type(field.annotation, field.metadata), "default": options[name]}
+            name: {"type": type_text(field.annotation, field.metadata), "default": options[name]}
             for name, field in plugin.options.model_fields.items()
         },
         "before_judging": plugin.before_judging,
@@ -164,19 +162,3 @@ def _row(plugin: Plugin) -> dict[str, Any]:
         "origin": plugin.origin,
         "source_hash": plugin.source_hash,
     }
-
-
-def _type(hint: Any, metadata: Sequence[Any] = ()) -> str:
-    """An option's type with its limits, such as `int ≥ 1`."""
-    inner = typing.get_args(hint)
-    if typing.get_origin(hint) is typing.Annotated:
-        limits = [limit for item in inner[1:] for limit in getattr(item, "metadata", [item])]
-        return _type(inner[0], [*limits, *metadata])
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        name = " or ".join(map(_type, inner))
-    elif isinstance(hint, type | typing.NewType) and not inner:
-        name = "null" if hint is types.NoneType else hint.__name__
-    else:
-        name = inspect.formatannotation(hint)
-    limits = [f"{sign} {getattr(item, at)}" for item in metadata for at, sign in SIGNS.items() if hasattr(item, at)]
-    return f"{name} {', '.join(limits)}".rstrip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from multicsr.cli import completing
 from multicsr.cli.saying import say
 from multicsr.text import visible
 
@@ -29,7 +30,7 @@ def list_prompts(folder: str | None) -> None:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.prompts)
 @click.option("--sentence", default="The library closes at eight on Fridays.", help="What to put in.")
 @click.option("--exemplars", type=int, default=2, help="How many examples to draw.")
 @click.option("--seed", type=int, default=0, help="Of the draw.")

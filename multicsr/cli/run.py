@@ -46,7 +46,8 @@ def command(
     new folder.
     """
     from multicsr.cli.console import make_reporter
-    from multicsr.cli.session import opened, print_summary
+    from multicsr.cli.session import opened
+    from multicsr.cli.summary import print_summary
     from multicsr.config import Config, load_config
     from multicsr.workspace import Workspace, has_run, stored_config
 
@@ -66,7 +67,8 @@ def command(
     config = load_config(config_path, flags=flags, base=base)
     folder = fork or output or Path("runs") / _name(config.input.source)
     with opened(Workspace.create(folder, config, make_reporter(quiet), fork_of=output if fork else None)) as work:
-        from multicsr.pipeline import run
+        with work.reporter.task("get ready", None):
+            from multicsr.pipeline import run
 
         run(work)
         print_summary(work, as_json=as_json)

@@ -1,9 +1,7 @@
-"""Opening a run for a command: progress, Ctrl-C, and what is printed in the end."""
+"""Opening a run for a command: progress, the log, Ctrl-C."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import signal
 import sys
@@ -15,12 +13,11 @@ from typing import Any
 
 import click
 
-from multicsr.cli.console import LogFormatter, SafeConsole
+from multicsr.cli.log import Logged, logged
 from multicsr.config import Config
 from multicsr.errors import InterruptedRunError
 from multicsr.workspace import Workspace
 
-LOG = "multicsr.log"
 SIGNALLED = 128  # and the signal's number: how a shell tells that a signal ended a command
 SHOW_CURSOR = b"\x1b[?25h"  # which a progress bar hides
 
@@ -46,18 +43,15 @@ def opened(work: Workspace) -> Iterator[Workspace]:
 
     former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     work.should_stop = lambda: asked is not None
-    handler = logging.FileHandler(work.folder / LOG, encoding="utf-8", delay=True)
-    handler.setFormatter(LogFormatter())
-    logging.getLogger().addHandler(handler)
+    work.reporter = Logged(work.reporter)
+    context = click.get_current_context(silent=True)
     try:
-        with work:
+        with work, logged(work.folder, context.command_path if context else "multicsr"):
             yield work
     except InterruptedRunError as error:
         error.exit_code = SIGNALLED + (asked or signal.SIGINT)
         raise
     finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
         for number, action in former.items():
             signal.signal(number, action)
 
@@ -72,46 +66,8 @@ def stage_command(
 ) -> None:
     """Runs one stage on an existing run and prints where the run stands."""
     from multicsr.cli.console import make_reporter
+    from multicsr.cli.summary import print_summary
 
     with opened(Workspace.open(folder, change, make_reporter(quiet))) as work:
         stage(work)
         print_summary(work, as_json=as_json)
-
-
-def print_summary(work: Workspace, *, as_json: bool) -> None:
-    """The closing table: how the sentences ended, and the encoder's scores before and after."""
-    from multicsr.stages.evaluate import findings
-    from multicsr.stages.report import evaluation_rows, funnel
-
-    counts, rows = funnel(work.store), evaluation_rows(work.store)
-    if as_json:
-        data = {
-            "run": str(work.folder),
-            "funnel": counts.model_dump(mode="json"),
-            "evaluation": [row.model_dump(mode="json") for row in rows],
-            "findings": findings(work.store).model_dump(mode="json"),
-        }
-        click.echo(json.dumps(data, indent=1))
-        return
-    from rich.table import Table
-
-    console = SafeConsole()
-    ended = [f"{counts.accepted} accepted", f"{counts.rejected} rejected", f"{counts.failed} failed"]
-    if counts.pending:
-        ended.append(f"{counts.pending} pending")
-    console.print(f"{counts.sentences} sentences: {', '.join(ended)}")
-    if rows:
-        table = Table(title="Spearman × 100")
-        for name, align in (("set", "left"), ("pairs", "right"), ("before", "right"), ("after", "right"), ("", "left")):
-            table.add_column(name, justify=align)  # type: ignore[arg-type]
-        for row in rows:
-            after = "" if row.after is None else f"{row.after:.2f}"
-            if row.interval and row.after is not None:
-                after += f" ± {row.interval[1] - row.after:.2f}"
-            before = "" if row.before is None else f"{row.before:.2f}"
-            note = {"smoke": "smoke, no benchmark", "development": "chose the checkpoint", "test": ""}[row.role]
-            table.add_row(row.name, str(row.pairs), before, after, note)
-        console.print(table)
-    for label, path in (("encoder", work.folder / "model"), ("report", work.folder / "report.html")):
-        if path.exists():
-            console.print(f"{label}: {path}", soft_wrap=True)

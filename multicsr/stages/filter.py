@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from multicsr.containment import Limits
@@ -17,6 +17,7 @@ from multicsr.filtering import (
     is_swapped,
     run_chain,
 )
+from multicsr.progress import Task
 from multicsr.reviewing import as_verdict, is_edited, reviewed
 from multicsr.rows import Consulted, Decision, Judged
 from multicsr.schemas import Failure, Status, Triplet, Verdict
@@ -41,7 +42,10 @@ def filter_triplets(work: Workspace) -> dict[Status, int]:
     begun = time.monotonic()
     generate, judge = work.store.get_meta("generate"), work.store.get_meta("judge")
     chain = bind_filters(work.registry, work.config.filters, Limits.of(work.config))
-    work.store.replace_decisions(_decide(chain, work.store.judged(generate, judge)))
+    (written,) = work.store.query("SELECT count(*) FROM candidates WHERE recipe = ?", (generate,))[0]
+    with work.reporter.task("filter", written) as task:
+        decisions = _decide(chain, work.store.judged(generate, judge), _Told(task, work.store.sentence_count()))
+        work.store.replace_decisions(decisions)
     work.store.set_meta("filters", [bound.recipe for bound in chain])
     counts = work.store.status_counts()
     summary = {str(status): count for status, count in counts.items()}
@@ -49,11 +53,25 @@ def filter_triplets(work: Workspace) -> dict[Status, int]:
     return counts
 
 
-def _decide(chain: Sequence[BoundFilter], items: Iterator[Judged]) -> Iterator[tuple[Decision, list[Consulted]]]:
+class _Told:
+    """Tells how far the filters are."""
+
+    def __init__(self, task: Task, sentences: int) -> None:
+        self._task, self._sentences = task, sentences
+
+    def __call__(self, triplets: int, accepted: int) -> None:
+        self._task.advance(triplets, f"{accepted:,} accepted ({accepted / self._sentences:.1%})")
+
+
+def _decide(
+    chain: Sequence[BoundFilter], items: Iterator[Judged], tell: Callable[[int, int], None]
+) -> Iterator[tuple[Decision, list[Consulted]]]:
     settled: set[int] = set()
     for _, attempt in groupby(items, key=lambda item: item.attempt):
         # A sentence has one candidate per attempt, so what is settled changes only between attempts.
-        todo = [item for item in attempt if item.sentence_id not in settled]
+        written = list(attempt)
+        todo = [item for item in written if item.sentence_id not in settled]
+        tell(len(written) - len(todo), len(settled))
         for begin in range(0, len(todo), BATCH):
             part = todo[begin : begin + BATCH]
             said = _said(chain, part)
@@ -73,6 +91,7 @@ def _decide(chain: Sequence[BoundFilter], items: Iterator[Judged]) -> Iterator[t
                 if decision.status is Status.ACCEPTED:
                     settled.add(item.sentence_id)
                 yield decision, consulted
+            tell(len(part), len(settled))
 
 
 def _said(chain: Sequence[BoundFilter], items: Sequence[Judged]) -> dict[str, list[tuple[BoundFilter, Outcome]]]:

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Self
 
 from multicsr.agents.generator import Answer, GeneratorAgent
-from multicsr.schemas import Anchor
+from multicsr.schemas import Anchor, Failure, Status
 from multicsr.store import Store
 from multicsr.workspace import Workspace
 
@@ -40,6 +40,7 @@ def generate(work: Workspace, attempt: int = 0) -> int:
     if not todo:
         return 0
     asked: dict[int, tuple[int, str]] = {}
+    so_far, failed = accepted_so_far(work.store), 0
 
     def anchors() -> Iterator[Anchor]:
         for position, (sentence_id, text) in enumerate(_waiting(work.store, agent.recipe_hash, attempt)):
@@ -53,9 +54,16 @@ def generate(work: Workspace, attempt: int = 0) -> int:
     ):
         for position, answer in answers:
             rows.add((*asked.pop(position), answer))
-            task.advance()
+            failed += isinstance(answer, Failure)
+            task.advance(1, ", ".join(filter(None, (so_far, f"{failed:,} failed" * bool(failed)))))
             work.stop_if_asked()
     return todo
+
+
+def accepted_so_far(store: Store) -> str:
+    """How many sentences have an accepted triplet, and their share, in words; nothing while there is none."""
+    accepted, sentences = store.status_counts()[Status.ACCEPTED], store.sentence_count()
+    return f"{accepted:,} accepted so far ({accepted / sentences:.1%})" if accepted else ""
 
 
 def _waiting(store: Store, recipe: str, attempt: int) -> Iterator[tuple[int, str]]:

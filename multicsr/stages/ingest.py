@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from multicsr.errors import InputError, RunFolderError
 from multicsr.ingest import read_sentences, source_digest
+from multicsr.progress import Task
 from multicsr.schemas import InputRejection, Sentence, content_hash
 from multicsr.workspace import Workspace
 
@@ -33,7 +34,8 @@ def ingest(work: Workspace) -> None:
         return
     begun = time.monotonic()
     items = read_sentences(config.source, column=config.column, max_chars=config.max_chars)
-    counts = work.store.replace_input(_stoppable(work, items), limit=config.limit)
+    with work.reporter.task(f"read {config.source}", None) as task:
+        counts = work.store.replace_input(_stoppable(work, items, task), limit=config.limit)
     if not counts["sentences"]:
         reasons = ", ".join(f"{n} {reason}" for reason, n in counts.items() if reason not in ("lines", "sentences"))
         raise InputError(
@@ -43,7 +45,10 @@ def ingest(work: Workspace) -> None:
     work.store.finish_stage("ingest", inputs, time.monotonic() - begun, {**counts, "sha256": digest})
 
 
-def _stoppable(work: Workspace, items: Iterable[Sentence | InputRejection]) -> Iterator[Sentence | InputRejection]:
+def _stoppable(
+    work: Workspace, items: Iterable[Sentence | InputRejection], task: Task
+) -> Iterator[Sentence | InputRejection]:
     for item in items:
         work.stop_if_asked()
+        task.advance()
         yield item

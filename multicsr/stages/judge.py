@@ -8,11 +8,13 @@ from typing import NamedTuple
 from multicsr.agents.judge import JudgeAgent
 from multicsr.calibration import Calibration, find_calibration
 from multicsr.containment import Limits
-from multicsr.filtering import BoundFilter, before_judging, bind_filters, run_chain
+from multicsr.filtering import BoundFilter, accepts, before_judging, bind_filters, run_chain
 from multicsr.rows import StoredCandidate, triplet
-from multicsr.schemas import Candidate, Pair, Verdict, content_hash
+from multicsr.schemas import Candidate, Failure, Pair, Score, Verdict, content_hash
 from multicsr.stages.generate import generator_agent
 from multicsr.workspace import Workspace
+
+CURATION = "curation"
 
 
 class RunJudge(NamedTuple):
@@ -76,29 +78,60 @@ def judge(work: Workspace, last_attempt: int | None = None) -> int:
         How many candidates got scores (or a failure).
     """
     generator = generator_agent(work).recipe_hash
-    agent, calibration, recipe = judge_agent(work)
+    chosen = judge_agent(work)
+    agent, calibration, recipe = chosen
     try:
-        return _rate(work, agent, work.store.without_score(generator, agent.recipe_hash, last_attempt))
+        return _rate(work, chosen, work.store.without_score(generator, agent.recipe_hash, last_attempt))
     finally:
         if calibration:
             work.store.rescale(agent.recipe_hash, recipe, calibration.similarity)
 
 
-def _rate(work: Workspace, agent: JudgeAgent, items: Sequence[StoredCandidate]) -> int:
-    chain = before_judging(bind_filters(work.registry, work.config.filters, Limits.of(work.config)))
-    todo = [item for item in items if _worth_judging(chain, item)]
+def _rate(work: Workspace, judge: RunJudge, items: Sequence[StoredCandidate]) -> int:
+    agent, chain = judge.agent, bind_filters(work.registry, work.config.filters, Limits.of(work.config))
+    todo = [item for item in items if _worth_judging(before_judging(chain), item)]
     if not todo:
         return 0
     size = work.config.judge.chunk
+    outlook = _Outlook(chain, judge.calibration)
     with work.reporter.task("judge", len(todo)) as task:
         for begin in range(0, len(todo), size):
             chunk = todo[begin : begin + size]
             answers = agent.batch([pair for item in chunk for pair in _pairs(item)])
             rows = [(item.key, answers[2 * n], answers[2 * n + 1]) for n, item in enumerate(chunk)]
             work.store.add_scores(agent.recipe_hash, rows)
-            task.advance(len(chunk))
+            task.advance(len(chunk), outlook.add(chunk, answers))
             work.stop_if_asked()
     return len(todo)
+
+
+class _Outlook:
+    """How many of the triplets judged so far α, β and γ let through, told while the judge is at work.
+
+    The filter stage decides, with all filters.
+    """
+
+    def __init__(self, chain: Sequence[BoundFilter], calibration: Calibration | None) -> None:
+        self._chain = [bound for bound in chain if bound.plugin.name == CURATION]
+        self._calibration = calibration
+        self._judged = self._passed = 0
+
+    def add(self, items: Sequence[StoredCandidate], answers: Sequence[Score | Failure]) -> str:
+        scored = [
+            (item.result, self._mapped(a), self._mapped(b))
+            for item, a, b in zip(items, answers[::2], answers[1::2], strict=True)
+            if isinstance(item.result, Candidate) and isinstance(a, Score) and isinstance(b, Score)
+        ]
+        triplets = [
+            triplet(candidate, (a.similarity, b.similarity), (a.contradiction, b.contradiction))
+            for candidate, a, b in scored
+        ]
+        self._judged += len(items)
+        self._passed += sum(all(accepts(outcome) for _, outcome in said) for said in run_chain(self._chain, triplets))
+        return f"α, β, γ keep {self._passed / self._judged:.1%}" if self._chain else ""
+
+    def _mapped(self, score: Score) -> Score:
+        return self._calibration.apply(score) if self._calibration else score
 
 
 def _worth_judging(chain: Sequence[BoundFilter], item: StoredCandidate) -> bool:

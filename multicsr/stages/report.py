@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import multicsr
-from multicsr.config import commented_yaml
+from multicsr.configtext import commented_yaml
 from multicsr.evaluation.statistics import mean_over_seeds
 from multicsr.files import write_atomically
 from multicsr.report.data import (

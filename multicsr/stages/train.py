@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,8 @@ def train_encoders(work: Workspace) -> None:
             work.store.set_meta("training", inputs)
             work.store.set_meta("encoder", digest)
     begun = time.monotonic()
+    with work.reporter.task("load PyTorch", None):
+        import_module("multicsr.train.loop")
     teacher = _teacher(work, triplets)
     best = {seed: _train_seed(work, seed, triplets, dev, teacher, similarities) for seed in config.seeds}
     summary = {"triplets": len(triplets), "dev": str(dev_path) if dev_path else None, "best": best}
@@ -138,7 +141,7 @@ def _train_seed(
         def on_step(metrics: StepMetrics) -> None:
             nonlocal seen
             work.store.add_step(seed, metrics.step, metrics.model_dump())
-            task.advance(metrics.step - seen, f"loss {metrics.loss:.3f}")
+            task.advance(metrics.step - seen, f"loss {metrics.loss:.3f}, {metrics.mask_rate:.1%} masked")
             seen = metrics.step
 
         result = train(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from multicsr.cli.console import Bars, Lines, LogFormatter, SafeConsole
+from multicsr.cli.console import Bars, Lines, SafeConsole
+from multicsr.cli.log import LogFormatter
 
 HOSTILE = "[red]a[/] [/b] :smile: \x1b]0;title\x07 \x1b[2J\x9b31m \u202egnp.exe \u200b"
 SHOWN = "[red]a[/] [/b] :smile: ⟨U+001B⟩]0;title⟨U+0007⟩ ⟨U+001B⟩[2J⟨U+009B⟩31m ⟨U+202E⟩gnp.exe ⟨U+200B⟩"  # as it is

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from multicsr.cli import main
+
 SENTENCES = "The bus was late again.\nTwo dogs play in the snow.\n"
 PAIRS = "sentence1\tsentence2\tscore\nThe bus was late.\tThe bus came late.\t5\nA dog.\tA house.\t0\n"
 
@@ -108,24 +110,70 @@ WRONG: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
         ["evaluate.hub_sets", "a b"],
     ),
     "unknown benchmark": ({}, ["bench", "everything"], ["everything"]),
-    "unknown option": ({}, ["run", "--omgea", "1"], ["--omgea"]),
+    "unknown option": ({}, ["run", "--omgea", "1"], ["--omgea", "--omega"]),
+    "unknown command": ({}, ["trian"], ["trian", "did you mean `train`"]),
+    "no such shell": ({}, ["completion", "tcsh"], ["tcsh", "'bash', 'zsh', 'fish'"]),
+    "configuration of no run": ({}, ["config", "show", "nowhere"], ["nowhere", "no run", "multicsr run -o"]),
+    "configuration with a wrong value": ({}, ["config", "show", "--phi", "2"], ["train.phi = 2", "command line", "1"]),
+    "configuration with two wrong keys": (
+        {"c.yaml": "rouns: 3\ntrain: {phi: x}\n"},
+        ["config", "show", "-c", "c.yaml"],
+        ["rouns", "`rounds`", "train.phi = 'x' (c.yaml)"],
+    ),
+    "a section that is no mapping": (
+        {"c.yaml": "generate: fast\n"},
+        ["config", "show", "-c", "c.yaml"],
+        ["generate = 'fast' (c.yaml)", "must be a mapping", "multicsr init"],
+    ),
+    "the same key twice": ({"c.yaml": "seed: 1\nseed: 2\n"}, ["config", "show", "-c", "c.yaml"], ["c.yaml:2", "seed"]),
+    "the same seed twice": ({}, ["config", "show", "--set", "train.seeds=[1, 1]"], ["train.seeds", "different seeds"]),
+    "a filter switched off that is none": (
+        {},
+        ["config", "show", "--set", "filters.copi=null"],
+        ["filters.copi", "length, copy"],
+    ),
+    "doctor of no run": ({}, ["doctor", "nowhere"], ["nowhere", "no run"]),
+    "explain without a number": ({}, ["explain", "nowhere", "first"], ["first", "integer"]),
+    "plugin without a name": ({}, ["plugins", "new", "Bad Name"], ["Bad Name", "small letters"]),
+    "check of no plugin": ({}, ["plugins", "check", "politeness"], ["politeness", "multicsr plugins list"]),
+    "init into no folder": ({}, ["init", "no/c.yaml"], ["no/c.yaml", "cannot be written"]),
+    "limit no number": ({}, ["run", "--limit", "many"], ["--limit", "many"]),
+    "fork of nothing": ({}, ["run", "--fork", "new"], ["--fork new", "-o RUN"]),
 }
 
 
+def test_there_are_fifty_and_each_message_is_looked_at() -> None:
+    assert len(WRONG) >= 50
+    assert all(wanted for _, _, wanted in WRONG.values())
+
+
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_usage(name: str, tmp_path: Path) -> None:
+def test_wrong_usage(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     files, arguments, wanted = WRONG[name]
     for path, text in files.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text, "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "multicsr", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    said = done.stderr
-    assert done.returncode == 2, said
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["multicsr", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capfd.readouterr().err
+    assert ended.value.code == 2, said
     assert "Traceback" not in said
     assert len(said.strip().splitlines()) <= 4, said
     for text in wanted:
         assert text in said, said
     for path, text in files.items():
         assert (tmp_path / path).read_text("utf-8") == text, "nothing is overwritten"
+
+
+def test_a_process_ends_the_same_way(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "multicsr", "run", "nothing.txt", "--omega", "-1", "--set", "rouns=1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    first, second = done.stderr.splitlines()
+    assert first.startswith("error: rouns: no such configuration key; did you mean `rounds`?")
+    assert second.startswith("error: generate.omega = -1 (command line): ")

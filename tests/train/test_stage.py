@@ -93,7 +93,7 @@ def test_how_far_teacher_and_training_are_is_told(few: Triplets, settings: dict[
 
     class Telling(Silent):
         @contextmanager
-        def task(self, name: str, total: int) -> Iterator[Task]:
+        def task(self, name: str, total: int | None) -> Iterator[Task]:
             told[name] = (total, [])
 
             class Counting:
