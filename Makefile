@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 KILLS ?= 1000
 READY := $(VENV)/.ready
 
-.PHONY: run test torture check bench clean
+.PHONY: run test torture check docs bench clean
 
 run: $(READY)  ## the main job, offline: bundled sentences and models → runs/bundled
 	$(BIN)/multicsr run --limit 200 -o runs/bundled
@@ -24,6 +24,10 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)  ## the generated pages, then the site in build/site; a warning is an error
+	$(BIN)/python -m tools.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: $(READY)  ## how fast the engine writes and scores and the trainer trains, what contrast does to copies, whether the two engines agree
 	$(BIN)/multicsr bench generate

@@ -15,7 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NewType
 
-from langchain_core.prompts import PromptTemplate
 from pydantic import Field, ValidationError, model_validator
 
 from multicsr.errors import PromptError, UsageError
@@ -273,6 +272,8 @@ def _check_released(prompts: Iterable[tuple[str, Prompt]], lock: str) -> None:
 
 def _check_variables(key: str, template: str, wanted: set[str]) -> None:
     try:
+        from langchain_core.prompts import PromptTemplate
+
         found = set(PromptTemplate.from_template(template).input_variables)
     except ValueError as error:
         raise ValueError(f"{key}: not a template: {error}; write literal braces as {{{{ and }}}}") from None
@@ -281,4 +282,6 @@ def _check_variables(key: str, template: str, wanted: set[str]) -> None:
 
 
 def _format(template: str, values: Mapping[str, str]) -> str:
+    from langchain_core.prompts import PromptTemplate
+
     return PromptTemplate.from_template(template).format(**values)

@@ -46,7 +46,7 @@ def opened(work: Workspace) -> Iterator[Workspace]:
     work.reporter = Logged(work.reporter)
     context = click.get_current_context(silent=True)
     try:
-        with work, logged(work.folder, context.command_path if context else "multicsr"):
+        with work, logged(work.folder, f"multicsr {context.info_name}" if context else "multicsr"):
             yield work
     except InterruptedRunError as error:
         error.exit_code = SIGNALLED + (asked or signal.SIGINT)

@@ -174,5 +174,5 @@ def test_an_exchanged_triplet_is_trained_on_exchanged(run, plugin):
 
 
 def test_the_summary_counts_add_up(run):
-    result = json.loads(multicsr("filter", run, "--json"))["funnel"]
+    result = json.loads(multicsr("filter", run, "--json", "--quiet"))["funnel"]
     assert (result["accepted"], result["rejected"], result["failed"], result["pending"]) == (20, 10, 0, 0)
