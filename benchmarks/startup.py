@@ -37,7 +37,7 @@ class Times(NamedTuple):
 
 
 def measure(rounds: int) -> list[Times]:
-    """Each command as often, in turns, so that a busy moment hits all of them; once before, to fill the disk's cache."""
+    """Each command as often, in turns, so that a busy moment hits all of them; once before, for the disk's cache."""
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
         for n in range(rounds + 1):

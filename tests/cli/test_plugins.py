@@ -58,8 +58,8 @@ def test_list_names_options_with_defaults_types_and_limits(mine):
     assert printed[at + 1 : at + 9] == [
         "    share = 0.5  (float > 0, ≤ 1)",
         "    most = null  (int ≥ 1 or null)",
-        "    mode = a  (Literal['a', 'b'])",
-        "    words = [x]  (tuple[str, ...])",
+        "    mode = a  (a or b)",
+        "    words = [x]  (list of str)",
         "    prompt = entailment  (PromptId)",
         "    file = null  (Path or null)",
         "    strict = false  (bool)",
