@@ -46,7 +46,8 @@ def commands(text: str) -> Iterator[Command]:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    return [block["text"] for block in BLOCK.finditer(text) if block["language"] == language]
+    """What stands in the blocks of a language, but for those that are not run here."""
+    return [block["text"] for block in BLOCK.finditer(text) if block["language"] == language and not block["which"]]
 
 
 def inline(text: str) -> list[str]:
