@@ -208,7 +208,7 @@ def _content(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _deciding_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The options but `device`, those that say where a loaded model lies, and those of the judges that it asks."""
+    """The options but `device`, those that say where a model lies, and those of the judges that it asks."""
     options = {key: value for key, value in recipe["options"].items() if key not in {DEVICE, *recipe["loaded"]}}
     for at in recipe["judges"]:  # `members.nli`: the option whose own `options` are that judge's
         asked: Any = options
@@ -216,6 +216,7 @@ def _deciding_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
             asked = asked.get(name) if isinstance(asked, dict) else None
         if isinstance(asked, dict):
             asked.pop("options", None)
+            asked.pop("llm", None)
     return options
 
 

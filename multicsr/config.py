@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
@@ -22,7 +23,12 @@ from multicsr.yamltext import parse_yaml
 ENV_PREFIX = "MULTICSR_"
 NOT_CONFIGURATION = frozenset({"MULTICSR_CACHE"})  # belongs to the machine, not to a run
 BUNDLED = "bundled"
-OPEN = ("judge.options.", "filters.")  # below these any key may stand; a plugin knows which
+OPEN = ("judge.options.", "filters.", "remote.options.", "cost.models.")  # below these any key may stand
+OPERATION = ("remote.", "cost.", "budget.")  # how calls are made and paid for decides nothing that a run writes
+DECIDING = ("remote.options",)  # but for this
+CREDENTIAL = re.compile(
+    r"api[-_]?key|secret|passw|authorization|credential|(access|auth|bearer)[-_]?token", re.IGNORECASE
+)
 HINTS = {"dict_type": "; write {} for no options, null to switch a filter off", "string_type": "; put it in quotes"}
 
 
@@ -38,11 +44,19 @@ class InputConfig(Record):
 class GenerateConfig(Record):
     """Stage 1: the language model writes an entailment and a contradiction for every sentence."""
 
-    llm: str = Field(BUNDLED, description="`bundled`, a GGUF file, or hf:NAME (a Hub id or folder)")
+    llm: str = Field(
+        BUNDLED,
+        description="`bundled`, a GGUF file, hf:NAME (a Hub id or folder), or a remote model: openai:NAME, "
+        "openai:NAME@URL, anthropic:NAME",
+    )
     omega: float = Field(0.5, ge=0, description="ω: weight of the opposite instruction's logits; 0 is plain prompting")
     plausibility: float = Field(0.1, gt=0, le=1, description="α_p: tokens below α_p · the most likely one are excluded")
-    entailment: str = Field("entailment", description="prompt id of the positive")
-    contradiction: str = Field("contradiction", description="prompt id of the hard negative")
+    entailment: str = Field(
+        "auto", description="prompt id of the positive; auto is `entailment`, for a remote chat model `entailment-chat`"
+    )
+    contradiction: str = Field(
+        "auto", description="prompt id of the hard negative; auto is `contradiction`, or `contradiction-chat`"
+    )
     exemplars: int = Field(2, ge=0, description="examples shown in a prompt")
     exemplar_sets: int = Field(
         8, ge=1, description="draws of examples; sentence, seed and attempt pick one, so that none floods the corpus"
@@ -50,6 +64,9 @@ class GenerateConfig(Record):
     max_tokens: int = Field(64, ge=1, description="longest sentence to write, in tokens")
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling, only with a temperature")
+    drafts: int = Field(
+        3, ge=1, description="sentences to choose from where ω > 0 and a model cannot contrast token by token"
+    )
 
 
 class LlamaCppConfig(Record):
@@ -66,10 +83,95 @@ class LlamaCppConfig(Record):
     )
 
 
+class RemoteConfig(Record):
+    """How remote models are called; nothing here is needed to start."""
+
+    base_url: str | None = Field(
+        None, description="server of the openai: models that name none themselves (openai:NAME@URL)"
+    )
+    api_key_env: str | None = Field(
+        None, description="variable that holds the key; by default OPENAI_API_KEY and the like, then the keyring"
+    )
+    concurrency: int = Field(8, ge=1, le=1000, description="calls of one model at a time")
+    timeout_s: float = Field(60.0, gt=0, description="a call that takes longer is given up, and made again")
+    deadline_s: float = Field(600.0, gt=0, description="for a request, with all its retries and waits")
+    retries: int = Field(8, ge=0, description="calls after the first that a request may cost")
+    backoff_s: float = Field(
+        1.0, gt=0, description="longest wait before the first retry, doubled for each further one; drawn at random"
+    )
+    backoff_max_s: float = Field(60.0, gt=0, description="longest wait, unless the server asks for a longer one")
+    failures: int = Field(20, ge=1, description="requests in a row that may fail before the run stops")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="further arguments of LangChain's init_chat_model, for every remote model"
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and (objection := url_objection(value)):
+            raise ValueError(objection)
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _holds_no_secret(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if found := next((key for key in leaves(value) if CREDENTIAL.search(key)), None):
+            raise ValueError(f"{found} looks like a secret, and a configuration is stored; see remote.api_key_env")
+        return value
+
+
+def url_objection(url: str) -> str | None:
+    """Why the address of a server cannot be used, if so."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "must be the address of a server, such as http://127.0.0.1:8000/v1"
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        return "must not hold a name, a password or a query, since it is stored; see remote.api_key_env"
+    return None
+
+
+class Price(Record):
+    """What a million tokens cost, in US dollars."""
+
+    input_usd_per_mtok: float = Field(ge=0)
+    output_usd_per_mtok: float = Field(ge=0)
+
+
+class CostConfig(Record):
+    """What remote models cost, as their provider lists it."""
+
+    input_usd_per_mtok: float | None = Field(None, ge=0, description="US dollars for a million tokens of prompts")
+    output_usd_per_mtok: float | None = Field(None, ge=0, description="US dollars for a million tokens written")
+    models: dict[str, Price] = Field(
+        default_factory=dict,
+        description="of models with prices of their own: "
+        "{openai:NAME: {input_usd_per_mtok: 1, output_usd_per_mtok: 4}}",
+    )
+
+    def price(self, spec: str) -> Price | None:
+        """The price of the remote model, if it is known."""
+        for name in (spec, spec.partition("@http")[0]):  # with the address of its server, or without
+            if name in self.models:
+                return self.models[name]
+        if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
+            return None
+        return Price(input_usd_per_mtok=self.input_usd_per_mtok, output_usd_per_mtok=self.output_usd_per_mtok)
+
+
+class BudgetConfig(Record):
+    """What a run may spend on remote models, all its sessions together; it can be raised at any time."""
+
+    usd: float | None = Field(None, gt=0, description="US dollars, by the prices of `cost`")
+    tokens: int | None = Field(None, ge=1, description="tokens read and written")
+
+
 class JudgeConfig(Record):
     """Stage 2: a judge gives every pair a similarity from 0 to 5."""
 
-    name: str = Field("likelihood", description="a judge's name (see `multicsr plugins list`)")
+    name: str = Field(
+        "auto",
+        description="a judge's name (see `multicsr plugins list`); auto is `likelihood`, for a remote model `rubric`",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="the judge's own options")
     llm: str | None = Field(None, description="the judge's language model; by default the generator's")
     calibration: str = Field(
@@ -174,6 +276,9 @@ class Config(Record):
     input: InputConfig = InputConfig()
     generate: GenerateConfig = GenerateConfig()
     llamacpp: LlamaCppConfig = LlamaCppConfig()
+    remote: RemoteConfig = RemoteConfig()
+    cost: CostConfig = CostConfig()
+    budget: BudgetConfig = BudgetConfig()
     judge: JudgeConfig = JudgeConfig()
     filters: dict[str, dict[str, Any] | None] = Field(
         DEFAULT_FILTERS,
@@ -259,6 +364,11 @@ def differences(old: Config, new: Config) -> list[str]:
     if old.filters.keys() == new.filters.keys() and orders[0] != orders[1]:
         lines.append(f"filters: {orders[0]} → {orders[1]}")
     return lines
+
+
+def deciding_differences(old: Config, new: Config) -> list[str]:
+    """Those of the differences that decide what a run writes; the others may come about at any time."""
+    return [line for line in differences(old, new) if not line.startswith(OPERATION) or line.startswith(DECIDING)]
 
 
 class _Layers:

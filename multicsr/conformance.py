@@ -172,7 +172,7 @@ class _Trial:
             model = MadeUpModel(frozenset(Capability), serves=serves)
             prompts = PromptLibrary.load()
             self._agents[serves] = JudgeAgent(
-                plugin, self._options, registry=self._registry, prompts=prompts, open_model=lambda: model
+                plugin, self._options, registry=self._registry, prompts=prompts, open_model=lambda spec: model
             )
         agent = self._agents[serves]
         self._needs_model, self._asks_others = agent.model is not None, bool(agent.judges)

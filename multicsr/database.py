@@ -14,7 +14,7 @@ from multicsr.errors import RunFolderError
 from multicsr.filesystem import network_file_system
 
 APPLICATION_ID = 0x4D435352  # "MCSR": what tells our database from another program's
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 CHECK_S = 2.0
 """Seconds that each of the two checks on opening may take; `multicsr doctor RUN` takes all that it needs."""
 UNWRITABLE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY")
@@ -29,6 +29,18 @@ CREATE TABLE reviews (
     checksum INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX reviews_by_candidate ON reviews (candidate);
+"""
+SPENDING = """
+CREATE TABLE spending (
+    stage TEXT NOT NULL, model TEXT NOT NULL,
+    requests INTEGER NOT NULL, retries INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, estimated INTEGER NOT NULL,
+    seconds REAL NOT NULL, usd REAL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (stage, model)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE answers (
+    request TEXT PRIMARY KEY, answer TEXT NOT NULL, checksum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 """
 
 SCHEMA = (
@@ -99,6 +111,7 @@ CREATE TABLE evaluations (
 ) STRICT;
 """
     + REVIEWS
+    + SPENDING
 )
 
 # Named wherever a row is written: a migrated table has its columns in another order.
@@ -116,12 +129,15 @@ COLUMNS = {
     "steps": "seed, step, metrics",
     "evaluations": "name, role, pairs, seed, spearman",
     "reviews": "id, candidate, verdict, positive, negative, reviewer, at",
+    "spending": "stage, model, requests, retries, prompt_tokens, completion_tokens, estimated, seconds, usd",
+    "answers": "request, answer",
 }
 """Every table and what it holds, besides the row's checksum."""
 
 VERDICTS_4 = COLUMNS["verdicts"].removesuffix(", swap")
-COLUMNS_4 = {table: columns for table, columns in COLUMNS.items() if table != "reviews"} | {"verdicts": VERDICTS_4}
-"""The same as of version 4."""
+NEW_5 = ("reviews", "spending", "answers")
+COLUMNS_4 = {table: columns for table, columns in COLUMNS.items() if table not in NEW_5} | {"verdicts": VERDICTS_4}
+"""The same as of version 4; since then there are further tables."""
 
 MIGRATIONS = {
     1: """
@@ -142,6 +158,7 @@ ALTER TABLE verdicts ADD COLUMN swap INTEGER NOT NULL DEFAULT 0;
 UPDATE verdicts SET swap = verdict = 'accepted' AND reason != '';
 UPDATE verdicts SET checksum = row_sum({COLUMNS["verdicts"]}) WHERE checksum = row_sum({VERDICTS_4});
 {REVIEWS}""",
+    5: SPENDING,
 }
 """What makes of each older version the next one."""
 

@@ -61,6 +61,14 @@ class WorkerError(MulticsrError):
     """The process that holds a language model died or answered what it should not."""
 
 
+class RemoteError(MulticsrError):
+    """A remote model's server refuses every call, or answers none; what was stored stays."""
+
+
+class BudgetError(MulticsrError):
+    """The run's budget of tokens or dollars is spent; what was answered is stored."""
+
+
 class StageError(MulticsrError):
     """A stage cannot give what the next one needs, for instance no accepted triplet to train on."""
 

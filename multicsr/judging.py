@@ -1,11 +1,10 @@
-"""Judges outside a run: opened as a configuration says, and asked about many pairs."""
+"""Judges as a configuration names them; opened outside a run, and asked about many pairs."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 from typing import TypeVar
 
 from multicsr.agents.judge import Answer, JudgeAgent
@@ -13,6 +12,7 @@ from multicsr.backends.base import LanguageModel
 from multicsr.backends.opening import open_model
 from multicsr.config import Config, JudgeConfig
 from multicsr.containment import Limits
+from multicsr.naming import chosen_judge
 from multicsr.progress import Reporter, Task
 from multicsr.registry import Registry
 from multicsr.schemas import Pair
@@ -39,7 +39,13 @@ def opened_judges(
 
         def opened(spec: str) -> LanguageModel:
             if spec not in models:
-                model = open_model(spec, device=config.train.device, llamacpp=config.llamacpp, on_note=reporter.note)
+                model = open_model(
+                    spec,
+                    device=config.train.device,
+                    llamacpp=config.llamacpp,
+                    remote=config.remote,
+                    on_note=reporter.note,
+                )
                 models[spec] = stack.enter_context(closing(model))
             return models[spec]
 
@@ -49,11 +55,12 @@ def opened_judges(
                 judge.options,
                 registry=registry,
                 prompts=prompts,
-                open_model=partial(opened, judge.llm or config.generate.llm),
+                open_model=lambda spec: opened(spec or config.generate.llm),
+                llm=judge.llm,
                 calibration=judge.calibration,
                 limits=limits,
             )
-            for judge in judges
+            for judge in (chosen_judge(judge, config.generate.llm) for judge in judges)
         ]
         for agent in agents:
             _ = agent.recipe_hash  # which needs everything that can be missing

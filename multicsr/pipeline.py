@@ -9,7 +9,8 @@ from multicsr.stages.evaluate import check_evaluation, evaluate
 from multicsr.stages.filter import filter_triplets
 from multicsr.stages.generate import generate
 from multicsr.stages.ingest import ingest
-from multicsr.stages.judge import judge, judge_agent, own_judge
+from multicsr.stages.judge import judge, judge_agent
+from multicsr.stages.own_judge import own_judge
 from multicsr.stages.report import write_report
 from multicsr.stages.train import train_encoders
 from multicsr.workspace import Workspace

@@ -52,7 +52,7 @@ class OpenJudge(Protocol):
     """Opens another judge: see `Judge.open_judge`."""
 
     def __call__(
-        self, name: str, options: Mapping[str, Any], *, at: str
+        self, name: str, options: Mapping[str, Any], *, at: str, llm: str | None = None
     ) -> Callable[[Sequence[Pair]], list[Score | Failure]]: ...
 
 
@@ -67,7 +67,8 @@ class Judge(ABC):
         prompts: the prompts of the run, there when `open` is called.
         open_judge: opens another judge by name and options, and gives a function that rates pairs as this judge's
             `rate` does; whatever the other judge raises fails the pairs concerned. `at` is this judge's option that
-            holds its `name` and `options`, such as `members.nli`, for messages. To be called in `open` alone.
+            holds its `name` and `options`, such as `members.nli`, for messages; `llm` the language model that it uses
+            in place of this judge's, as after --llm. To be called in `open` alone.
         llm: the language model, there when `rate` is called.
     """
 

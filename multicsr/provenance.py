@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from multicsr.agents.generator import GeneratorAgent
 from multicsr.config import leaves
 from multicsr.errors import RunFolderError
 from multicsr.filtering import bind_filters
-from multicsr.stages.judge import own_judge
+from multicsr.stages.generate import opened_generator
+from multicsr.stages.own_judge import own_judge
 from multicsr.store import Store
 from multicsr.train.sources import encoder_digest
 from multicsr.workspace import Workspace
@@ -52,12 +52,12 @@ def differing(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> li
 
 
 def _generator(work: Workspace) -> Iterator[str]:
-    digest, config = work.store.get_meta("generate"), work.config.generate
+    digest = work.store.get_meta("generate")
     if digest is None or not _has_rows(work.store, "candidates", digest):
         return
     was = work.store.recipe(digest)
-    now = GeneratorAgent(work.model(config.llm), work.prompts, config, seed=work.config.seed)
-    if now.recipe_hash != digest and was["model"]["spec"] == config.llm:
+    now = opened_generator(work)
+    if now.recipe_hash != digest and was["model"]["spec"] == work.config.generate.llm:
         yield from differing(was, now.recipe, "generate")
 
 

@@ -26,11 +26,17 @@ def content_hash(*parts: Any) -> str:
 
 
 class Capability(StrEnum):
-    """What a language model can do for us."""
+    """What a language model can do for us.
+
+    FIRST_TOKENS: its completions tell how likely each beginning was (`GenerateRequest.first_tokens`). SCHEMA: it can be
+    held to a JSON schema (`GenerateRequest.answer_schema`). The others are methods of `LanguageModel`.
+    """
 
     GENERATE = "generate"
     CONTRAST = "contrast"
     SCORE = "score"
+    FIRST_TOKENS = "first-tokens"
+    SCHEMA = "schema"
 
 
 class Sampling(Record):
@@ -55,11 +61,18 @@ answer is then the assistant's next turn. What a message says is never read as a
 
 
 class GenerateRequest(Record):
-    """One prompt to continue. `seed` makes sampling depend on this row alone, never on its neighbours."""
+    """One prompt to continue. `seed` makes sampling depend on this row alone, never on its neighbours.
+
+    Attributes:
+        first_tokens: whether the likeliest first tokens are wanted, from a model that can tell them.
+        answer_schema: the JSON schema that the answer is to follow, from a model that can be held to one.
+    """
 
     prompt: PromptText
     sampling: Sampling = Sampling()
     seed: int = 0
+    first_tokens: bool = False
+    answer_schema: dict[str, Any] | None = None
 
 
 class ContrastRequest(GenerateRequest):
@@ -84,12 +97,17 @@ class ScoreRequest(Record):
 
 
 class Completion(Record):
-    """What a model wrote for the request at `index`; `finish` is "length" where `max_tokens` cut it off."""
+    """What a model wrote for the request at `index`; `finish` is "length" where `max_tokens` cut it off.
+
+    Attributes:
+        first_tokens: natural-log probabilities of the likeliest first tokens, where they were wanted and given.
+    """
 
     index: int
     text: str
     tokens: int
     finish: Literal["stop", "length"]
+    first_tokens: dict[str, float] = {}
 
 
 class RequestFailure(Record):
@@ -110,10 +128,11 @@ class ModelInfo(Record):
     """Which model it is, exactly enough to tell two runs apart.
 
     Attributes:
-        spec: what the user typed (`bundled`, a path, `hf:…`).
-        backend: `llamacpp` or `transformers`.
+        spec: what the user typed (`bundled`, a path, `hf:…`, `openai:…`).
+        backend: `llamacpp`, `transformers` or `remote`.
         fingerprint: hash of weights, numeric type and tokenizer; it goes into every row.
         details: what a person wants to know (file, architecture, parameters, type).
+        prompts: the format of the prompts that it gets unless others are named.
     """
 
     spec: str
@@ -121,6 +140,7 @@ class ModelInfo(Record):
     fingerprint: str
     capabilities: frozenset[Capability]
     details: dict[str, str] = {}
+    prompts: Literal["completion", "chat"] = "completion"
 
 
 # --- sentences, triplets, scores, verdicts ---------------------------------------------------------------------------
@@ -163,7 +183,8 @@ class Candidate(Record):
     """The pair the generator wrote for one anchor at one attempt, before anyone judged it.
 
     Attributes:
-        mode: how it was decoded: `contrast` (two streams) or `plain` (ω = 0).
+        mode: how it was written: `contrast` (two streams), `plain` (ω = 0), `sequence` (of some drafts, the one that is
+            likeliest under its prompt and unlikely under the opposite) or `best-of-n` (of some drafts, the judge's).
         exemplars: every sentence that the two prompts showed as an example.
     """
 
@@ -171,7 +192,7 @@ class Candidate(Record):
     attempt: int
     positive: Generated
     negative: Generated
-    mode: Literal["contrast", "plain"]
+    mode: Literal["contrast", "plain", "sequence", "best-of-n"]
     exemplars: tuple[str, ...]
 
 

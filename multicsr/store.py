@@ -27,6 +27,7 @@ from multicsr.rows import (
     verdict_values,
 )
 from multicsr.schemas import Candidate, Failure, InputRejection, Score, Sentence, Status, content_hash
+from multicsr.spending import Spent
 
 CANDIDATES = """
 SELECT c.key, c.sentence_id, s.text, c.attempt, c.positive, c.negative, c.positive_tokens, c.negative_tokens,
@@ -319,6 +320,30 @@ class Store:
         return [
             tuple(row) for row in self._db.execute(f"SELECT {COLUMNS['evaluations']} FROM evaluations ORDER BY rowid")
         ]
+
+    # --- remote models -----------------------------------------------------------------------------------------------
+
+    def spent(self) -> list[Spent]:
+        """What remote models took so far, by stage and model."""
+        rows = self._db.execute(f"SELECT {COLUMNS['spending']} FROM spending ORDER BY stage, model")
+        return [Spent.model_validate(dict(row)) for row in rows]
+
+    def replace_spent(self, rows: Iterable[Spent], answers: Iterable[tuple[str, str]] = ()) -> None:
+        """Stores the sums of some stages and models, and with them answers that no row of the run holds yet."""
+        with self.transaction():
+            for row in rows:
+                self._db.execute(replacing("spending"), tuple(dict(row).values()))
+            self._db.executemany(replacing("answers"), list(answers))
+
+    def answer(self, request: str) -> str | None:
+        """The stored answer to a request, by the request's hash."""
+        row = self._db.execute("SELECT answer FROM answers WHERE request = ?", (request,)).fetchone()
+        return str(row[0]) if row else None
+
+    def forget_answers(self) -> None:
+        """Drops the answers, once what was made of them is stored."""
+        with self.transaction():
+            self._db.execute("DELETE FROM answers")
 
     # --- another run -------------------------------------------------------------------------------------------------
 

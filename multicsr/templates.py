@@ -177,6 +177,10 @@ class PromptLibrary:
             raise PromptError(f"no prompt {name!r}; there are: {known}")
         return self._prompts[wanted, max(versions)]
 
+    def chosen(self, name: str, default: str, format: Literal["completion", "chat"]) -> Prompt:
+        """A prompt by its name; for `auto` the default one, in the format that a model is given."""
+        return self.get(name if name != "auto" else default if format == "completion" else f"{default}-chat")
+
     def origin(self, prompt: Prompt) -> str:
         return self._origins[prompt.id, prompt.version]
 

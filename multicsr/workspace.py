@@ -18,12 +18,13 @@ from filelock import FileLock, Timeout
 
 from multicsr.backends.base import LanguageModel
 from multicsr.backends.opening import open_model
-from multicsr.config import Config, differences
+from multicsr.config import Config, deciding_differences
 from multicsr.configtext import commented_yaml
 from multicsr.database import looking
 from multicsr.errors import ConfigError, InterruptedRunError, LockedError, RunFolderError
 from multicsr.files import write_atomically
 from multicsr.progress import Reporter, Silent
+from multicsr.spending import Ledger, RunLedger
 from multicsr.store import Store
 
 if TYPE_CHECKING:  # LangChain behind them takes its time, and who finds the folder locked should know at once
@@ -56,11 +57,18 @@ class Workspace:
         self._lock = lock
         self._new = False
         self._models: dict[str, LanguageModel] = {}
+        self._lent = False
         self.judge: JudgeAgent | None = None  # of the run's configuration, once the judge stage has made it
 
     @classmethod
     def create(
-        cls, folder: Path, config: Config, reporter: Reporter | None = None, *, fork_of: Path | None = None
+        cls,
+        folder: Path,
+        config: Config,
+        reporter: Reporter | None = None,
+        *,
+        fork_of: Path | None = None,
+        sharing: Workspace | None = None,
     ) -> Workspace:
         """Opens the run of this configuration in `folder`, or starts it there.
 
@@ -68,6 +76,7 @@ class Workspace:
 
         Args:
             fork_of: the run whose rows a new one takes over where nothing that they came from has changed.
+            sharing: an open workspace of the same configuration, whose models and ledger this one uses.
         """
         if folder.exists() and not folder.is_dir():
             raise RunFolderError(f"{folder}: a file, not a run folder; name another with -o")
@@ -84,7 +93,7 @@ class Workspace:
                     store.set_meta("config", config.model_dump(mode="json"))
                     if origin:
                         store.set_meta("fork", origin)
-            elif changed := differences(Config.model_validate(stored), config):
+            elif changed := deciding_differences(Config.model_validate(stored), config):
                 raise RunFolderError(
                     f"{folder}: holds a run of another configuration:\n  "
                     + "\n  ".join(changed)
@@ -94,10 +103,16 @@ class Workspace:
                 )
             elif origin and store.get_meta("fork") != origin:
                 raise RunFolderError(f"{folder}: holds a run that is no fork of {fork_of}; name another folder")
+            elif Config.model_validate(stored) != config:
+                store.set_meta("config", config.model_dump(mode="json"))
             _write_config(folder, config)
             on_error.pop_all()
         work = cls(folder, store, config, lock, reporter or Silent())
         work._new = new
+        if sharing is not None:
+            work._models, work._lent, work.judge = sharing._models, True, sharing.judge
+            work.registry, work.prompts, work.ledger = sharing.registry, sharing.prompts, sharing.ledger
+            work.should_stop = sharing.should_stop
         return work
 
     @classmethod
@@ -135,6 +150,11 @@ class Workspace:
 
         return PromptLibrary.load(self.config.prompts)
 
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Of what the run's remote models take."""
+        return RunLedger(self.store, self.config.cost, self.config.budget, self.stop_if_asked)
+
     def model(self, spec: str) -> LanguageModel:
         """The language model of that specification, opened once."""
         if spec not in self._models:
@@ -143,6 +163,8 @@ class Workspace:
                     spec,
                     device=self.config.train.device,
                     llamacpp=self.config.llamacpp,
+                    remote=self.config.remote,
+                    ledger=self.ledger,
                     on_note=self.reporter.note,
                 )
         return self._models[spec]
@@ -157,7 +179,7 @@ class Workspace:
     def close_models(self) -> None:
         """Frees the language models, for instance before training."""
         self.judge = None
-        while self._models:
+        while self._models and not self._lent:
             self._models.popitem()[1].close()
 
     def __enter__(self) -> Workspace:

@@ -13,12 +13,13 @@ Bound = Annotated[float, Field(ge=0, le=5)]
 
 
 class Step(BaseModel):
-    """A judge of the cascade."""
+    """A judge of the cascade; `llm` is its language model, where it is not that of the cascade."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     options: dict[str, Any] = {}
+    llm: str | None = None
 
 
 class Answered(Score):
@@ -52,8 +53,9 @@ class Cascade(Judge):
             raise ValueError("first, second: name both judges, such as first: {name: likelihood}")
         if self._low > self._high:
             raise ValueError(f"low = {self._low:g}: must not be more than high = {self._high:g}")
-        self._rate_first = self.open_judge(self._first.name, self._first.options, at="first")
-        self._rate_second = self.open_judge(self._second.name, self._second.options, at="second")
+        first, second = self._first, self._second
+        self._rate_first = self.open_judge(first.name, first.options, at="first", llm=first.llm)
+        self._rate_second = self.open_judge(second.name, second.options, at="second", llm=second.llm)
         return {}
 
     def rate(self, pairs: Sequence[Pair]) -> list[Score | Failure]:

@@ -15,13 +15,17 @@ Weighted = Sequence[tuple[float, float]]
 
 
 class Member(BaseModel):
-    """A judge of the jury: `name` is needed only where the jury calls it otherwise, to have one judge twice."""
+    """A judge of the jury: `name` is needed only where the jury calls it otherwise, to have one judge twice.
+
+    `llm` is its language model, where it is not that of the jury.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str | None = None
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     options: dict[str, Any] = {}
+    llm: str | None = None
 
 
 @judge("jury", version="1")
@@ -47,7 +51,7 @@ class Jury(Judge):
         if not self._members:
             raise ValueError("members: name the judges, such as {likelihood: {}, nli: {options: {model: FOLDER}}}")
         self._rates = {
-            key: self.open_judge(member.name or key, member.options, at=f"members.{key}")
+            key: self.open_judge(member.name or key, member.options, at=f"members.{key}", llm=member.llm)
             for key, member in self._members.items()
         }
         return {}

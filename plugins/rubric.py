@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from multicsr import (
     Capability,
@@ -28,17 +28,26 @@ from multicsr import (
 
 NUMBER = r"([0-5](?:\.[0-9]{1,9})?)"
 ANSWER = re.compile(rf"{NUMBER}|\{{\s*\"score\"\s*:\s*{NUMBER}\s*\}}")
+DIGITS = ("0", "1", "2", "3", "4", "5")
+SURE = 0.5  # probability of all digits together from which on an answer counts as one of them
 MAX_TOKENS = 16
 AGAIN_TEMPERATURE = 0.7
+
+
+class Rating(BaseModel):
+    """The answer that a model is held to."""
+
+    score: Annotated[float, Field(ge=0, le=5, description="how similar the meanings are, from 0 to 5")]
 
 
 @judge("rubric", version="2")
 class Rubric(Judge):
     """Asks the model for a similarity from 0 to 5: the expectation over the six digits, or what it writes.
 
-    `answer: auto` takes the expectation where the model gives probabilities. What it writes counts only if it is a
-    number from 0 to 5 in digits, or {"score": such a number}, and nothing else. Any other answer is asked for once
-    more, sampled, and in a chat with the instruction repeated after the sentences; then the row fails, and keeps both.
+    `answer: auto` takes the expectation where the model gives probabilities: of each digit as the answer, or of its
+    likeliest first tokens. What it writes counts only if it is a number from 0 to 5 in digits, or {"score": such a
+    number}, to which a model that can is held, and nothing else. Any other answer is asked for once more, sampled, and
+    in a chat with the instruction repeated after the sentences; then the row fails, and keeps both.
     """
 
     def __init__(
@@ -61,8 +70,9 @@ class Rubric(Judge):
         return {}
 
     def rate(self, pairs: Sequence[Pair]) -> list[Score | Failure]:
-        by_digits = self._answer != "text" and Capability.SCORE in self.llm.info.capabilities
-        return self._expect(pairs) if by_digits else self._ask(pairs)
+        able = self.llm.info.capabilities
+        by_digits = self._answer != "text" and Capability.SCORE in able and Capability.FIRST_TOKENS not in able
+        return self._expect(pairs) if by_digits or self._answer == "digits" else self._ask(pairs)
 
     def _expect(self, pairs: Sequence[Pair]) -> list[Score | Failure]:
         continuation = self.prompts.get(self._prompt).continuation
@@ -79,11 +89,20 @@ class Rubric(Judge):
     def _ask(self, pairs: Sequence[Pair]) -> list[Score | Failure]:
         greedy = Sampling(max_tokens=MAX_TOKENS, stop=self.prompts.get(self._prompt).stop)
         sampled = greedy.model_copy(update={"temperature": AGAIN_TEMPERATURE})
-        said = self._written(GenerateRequest(prompt=prompt, sampling=greedy) for prompt in map(self._question, pairs))
+        able = self.llm.info.capabilities
+        held = {
+            "first_tokens": self._answer == "auto" and Capability.FIRST_TOKENS in able,
+            "answer_schema": Rating.model_json_schema() if Capability.SCHEMA in able else None,
+        }
+        said = self._written(
+            GenerateRequest(prompt=prompt, sampling=greedy, **held) for prompt in map(self._question, pairs)
+        )
         answers = [_read(answer) for answer in said]
         again = [n for n, answer in enumerate(answers) if isinstance(answer, Failure) and answer.verbatim]
         requests = (
-            GenerateRequest(prompt=self._question(pairs[n], clearly=True), sampling=sampled, seed=_seed(pairs[n]))
+            GenerateRequest(
+                prompt=self._question(pairs[n], clearly=True), sampling=sampled, seed=_seed(pairs[n]), **held
+            )
             for n in again
         )
         for n, answer in zip(again, self._written(requests), strict=True):
@@ -116,11 +135,23 @@ def _expectation(log_probs: Sequence[float]) -> Score:
 def _read(answer: Completion | RequestFailure) -> Score | Failure:
     if isinstance(answer, RequestFailure):
         return Failure(reason=answer.reason)
+    digits = _digits(answer.first_tokens)
+    if sum(map(math.exp, digits)) >= SURE:
+        return _expectation(digits)
     match = ANSWER.fullmatch(answer.text.strip()) if answer.finish == "stop" else None
     value = float(match[1] or match[2]) if match else math.inf
     if value > 5:
         return Failure(reason="the model wrote no number from 0 to 5", verbatim=(answer.text,))
     return Score(similarity=value, raw=value)
+
+
+def _digits(first_tokens: Mapping[str, float]) -> list[float]:
+    """Log-probability of each digit 0 to 5 as the beginning of an answer, however it is spaced."""
+    mass = [0.0] * 6
+    for token, log_prob in first_tokens.items():
+        if token.strip() in DIGITS:
+            mass[DIGITS.index(token.strip())] += math.exp(min(log_prob, 0.0))
+    return [math.log(p) if p > 0 else -math.inf for p in mass]
 
 
 def _seed(pair: Pair) -> int:

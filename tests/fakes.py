@@ -15,6 +15,9 @@ from multicsr.schemas import (
     TokenLogProbs,
 )
 
+LOCAL = frozenset({Capability.GENERATE, Capability.CONTRAST, Capability.SCORE})
+"""What every local model can do."""
+
 
 class FakeModel:
     """Writes what `write` makes of a request, and gives what `log_prob` makes of (prompt, continuation)."""
@@ -23,7 +26,7 @@ class FakeModel:
         self,
         write: Callable[[GenerateRequest], str | None] = lambda request: request.prompt,
         log_prob: Callable[[str, str], float | None] = lambda prompt, text: -1.0,
-        capabilities: frozenset[Capability] = frozenset(Capability),
+        capabilities: frozenset[Capability] = LOCAL,
     ) -> None:
         self.write, self.log_prob = write, log_prob
         self.asked: list[GenerateRequest] = []

@@ -30,7 +30,7 @@ PAIRS = [
 
 def judge(
     name: str,
-    llm: LanguageModel | Callable[[], LanguageModel] | None = None,
+    llm: LanguageModel | Callable[[str | None], LanguageModel] | None = None,
     /,
     *,
     file: Path | None = None,
@@ -44,7 +44,7 @@ def judge(
         options,
         registry=registry,
         prompts=PROMPTS,
-        open_model=(lambda: llm) if isinstance(llm, LanguageModel) else llm,
+        open_model=(lambda spec: llm) if isinstance(llm, LanguageModel) else llm,
         calibration=calibration,
     )
 

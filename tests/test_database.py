@@ -18,6 +18,7 @@ from multicsr.errors import RunFolderError
 from multicsr.filesystem import network_file_system
 from multicsr.reading import reading
 from multicsr.schemas import Sentence
+from multicsr.spending import Spent, Usage
 from multicsr.store import Store
 from multicsr.workspace import DATABASE
 from tests.runs import save_run
@@ -36,6 +37,8 @@ def run(tmp_path: Path) -> Path:
     store._put("reviews", 1, key, "accepted", "1.", "Two.", "ada", "2026-03-14T15:09:26+00:00")
     store.add_step(0, 1, {"loss": 0.5})
     store.replace_evaluations([("set", "test", 3, None, 50.0)])
+    spent = Spent(**dict.fromkeys(Usage.model_fields, 1), stage="judge", model="openai:x", usd=0.5)
+    store.replace_spent([spent], [("hash", "{}")])
     store.close()
     return folder
 
@@ -74,6 +77,8 @@ ALTERED = {
     "steps": "metrics = '{}'",
     "evaluations": "spearman = -spearman",
     "reviews": "reviewer = 'bob'",
+    "spending": "usd = 0",
+    "answers": "answer = '[]'",
 }
 
 

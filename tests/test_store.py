@@ -29,6 +29,7 @@ from multicsr.schemas import (
     Triplet,
     Verdict,
 )
+from multicsr.spending import Spent, Usage
 from multicsr.store import Store
 
 WRITE, OTHER, JUDGE = "recipe of a generator", "another generator's", "a judge's"
@@ -151,16 +152,18 @@ def test_the_database_of_another_program_is_refused_untouched(tmp_path):
     assert refused(path) == f"{path}: a database, but not of multicsr; use another folder (-o)"
 
 
+TABLES = {4: ("reviews",), 5: ("spending", "answers")}
+"""Tables that came after a version."""
 ADDED = {
     1: [("scores", "contradiction_a"), ("scores", "contradiction_b"), ("scores", "answers"), ("decisions", "swapped")],
     2: [("scores", "extra")],
-    3: [(table, "checksum") for table in COLUMNS if table != "reviews"],
+    3: [(table, "checksum") for table in COLUMNS if table not in {name for names in TABLES.values() for name in names}],
     4: [("verdicts", "swap")],
 }
 """Columns that came after a version."""
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
 def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
     path = tmp_path / "run.sqlite"
     Store.open(path).close()
@@ -168,7 +171,9 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path, ve
     for table, column in [item for since, columns in ADDED.items() if since >= version for item in columns]:
         db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     values = "(1, 1, 'kept', 0)" if version > 3 else "(1, 1, 'kept')"
-    db.executescript(f"DROP TABLE reviews; PRAGMA user_version = {version}; INSERT INTO sentences VALUES {values};")
+    for table in [name for since, names in TABLES.items() if since >= version for name in names]:
+        db.execute(f"DROP TABLE {table}")
+    db.executescript(f"PRAGMA user_version = {version}; INSERT INTO sentences VALUES {values};")
     if version > 3:
         db.create_function("row_sum", -1, row_sum, deterministic=True)
         db.execute("UPDATE sentences SET checksum = row_sum(id, line, text)")
@@ -197,6 +202,9 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path, ve
         "answers": None,
         "extra": '{"positive": {"escalated": true}}',
     }
+    spent = Spent(**dict.fromkeys(Usage.model_fields, 1), stage="judge", model="openai:x", usd=None)
+    store.replace_spent([spent], [("hash", "{}")])
+    assert (store.spent(), store.answer("hash")) == ([spent], "{}")
     assert first_damage(store._db, None) is None
     store.close()
 

@@ -7,10 +7,12 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from itertools import count, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from multicsr.agents.drafts import Drafts, by_judge, by_likelihood, choosable, writing_mode
+from multicsr.agents.judge import JudgeAgent
 from multicsr.backends.base import LanguageModel
 from multicsr.config import GenerateConfig
 from multicsr.errors import ModelError, PromptError
@@ -34,13 +36,25 @@ from multicsr.text import encodable
 WINDOW = 2048  # anchors that are put in order at a time
 AGAIN = (0.7, 0.9)
 """Temperature and top_p of an attempt that would else repeat an earlier one."""
+CHOSEN_AT_ONCE = 16  # anchors for which the best drafts are chosen together
 Answer = Candidate | Failure
+Written = Completion | RequestFailure
 Draw = tuple[tuple[Exemplar, ...], tuple[Exemplar, ...]]
 """The examples that a positive's and a hard negative's prompt show."""
 
 
+class _Drafted(NamedTuple):
+    position: int
+    anchor: Anchor
+    positive: Sequence[Written]
+    negative: Sequence[Written]
+
+
 class GeneratorAgent(Runnable[Anchor, Answer]):
     """Writes a pair for each anchor by contrastive decoding: each relation's prompt is the other's opposite.
+
+    A model that cannot contrast token by token writes `drafts` sentences instead, of which one is chosen: by its
+    probabilities under both prompts, or by the judge. The candidate's `mode` says which.
 
     The examples are one of a few draws from the prompts' pools; the sentence, the seed and the attempt decide which. So
     no example's words flood the corpus, a further attempt sees other ones, and prompts with the same draw begin alike,
@@ -49,13 +63,21 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
 
     Raises:
         PromptError: the two prompts are not each other's opposite, differ in format, or have too few exemplars.
-        ModelError: the model cannot do what ω asks for.
+        ModelError: the model cannot do what ω asks for, and no judge can help.
     """
 
-    def __init__(self, model: LanguageModel, prompts: PromptLibrary, config: GenerateConfig, *, seed: int) -> None:
-        self.model, self.config, self.seed = model, config, seed
-        self.positive = prompts.get(config.entailment)
-        self.negative = prompts.get(config.contradiction)
+    def __init__(
+        self,
+        model: LanguageModel,
+        prompts: PromptLibrary,
+        config: GenerateConfig,
+        *,
+        seed: int,
+        judge: JudgeAgent | None = None,
+    ) -> None:
+        self.model, self.config, self.seed, self.judge = model, config, seed, judge
+        self.positive = prompts.chosen(config.entailment, "entailment", model.info.prompts)
+        self.negative = prompts.chosen(config.contradiction, "contradiction", model.info.prompts)
         for key, prompt, other in (
             ("entailment", self.positive, self.negative),
             ("contradiction", self.negative, self.positive),
@@ -68,22 +90,31 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
                 raise PromptError(f"generate.{key} = {prompt.ref}: {objection}")
         self.positive.draw(config.exemplars, 0)
         self.negative.draw(config.exemplars, 0)
-        needed = Capability.CONTRAST if config.omega > 0 else Capability.GENERATE
-        if needed not in model.info.capabilities:
+        self.mode = writing_mode(config.omega, model.info.capabilities)
+        self.drafts = config.drafts if self.mode in ("sequence", "best-of-n") else 1
+        if self.mode != "contrast" and Capability.GENERATE not in model.info.capabilities:
+            raise ModelError(f"generate.llm = {model.info.spec}: this model cannot {Capability.GENERATE}")
+        if self.mode == "best-of-n" and judge is None:
             raise ModelError(
-                f"generate.llm = {model.info.spec}: this model cannot {needed}"
-                + ("; use --omega 0 for plain prompting" if config.omega > 0 else "")
+                f"generate.llm = {model.info.spec}: this model cannot contrast, and no judge is at hand to choose "
+                "among drafts; use --omega 0 for plain prompting"
             )
 
     @property
     def recipe(self) -> dict[str, Any]:
         """Everything that decides what is written, besides the anchor and the attempt."""
-        return {
+        apart = {"llm", "entailment", "contradiction", "drafts"}
+        recipe = {
             "prompts": {p.ref: p.hash for p in (self.positive, self.negative)},
-            "model": self.model.info.model_dump(mode="json", exclude={"capabilities"}),
-            "options": self.config.model_dump(mode="json", exclude={"llm", "entailment", "contradiction"}),
+            "model": self.model.info.model_dump(mode="json", exclude={"capabilities", "prompts"}),
+            "options": self.config.model_dump(mode="json", exclude=apart),
             "seed": self.seed,
         }
+        if self.mode in ("sequence", "best-of-n"):
+            recipe |= {"mode": self.mode, "drafts": self.drafts}
+        if self.mode == "best-of-n" and self.judge is not None:
+            recipe["judge"] = self.judge.recipe_hash
+        return recipe
 
     @property
     def recipe_hash(self) -> str:
@@ -116,16 +147,56 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
     ) -> Generator[tuple[int, Answer], None, None]:
         """(position, answer) of every input, as they finish; any number of inputs, read as the model can serve them."""
         asked: dict[int, tuple[int, Anchor]] = {}
-        written: dict[int, Completion | RequestFailure] = {}
+        written: dict[int, list[Written]] = {}
+        drafted: list[_Drafted] = []
+        both = 2 * self.drafts
         with closing(self._write(self._requests(inputs, asked))) as answers:
             for answer in answers:
-                other = written.pop(answer.index ^ 1, None)  # requests 2n and 2n + 1 belong together
-                if other is None:
-                    written[answer.index] = answer
+                number = answer.index // both  # the requests of an anchor follow each other
+                written.setdefault(number, []).append(answer)
+                if len(written[number]) < both:
                     continue
-                positive, negative = sorted((answer, other), key=lambda one: one.index)
-                position, anchor = asked.pop(answer.index // 2)
-                yield position, self._candidate(anchor, positive, negative)
+                got = sorted(written.pop(number), key=lambda one: one.index)
+                position, anchor = asked.pop(number)
+                if self.drafts == 1:
+                    yield position, self._candidate(anchor, *got)
+                    continue
+                drafted.append(_Drafted(position, anchor, got[: self.drafts], got[self.drafts :]))
+                if len(drafted) == CHOSEN_AT_ONCE:
+                    yield from self._chosen(drafted)
+                    drafted = []
+            yield from self._chosen(drafted)
+
+    def _chosen(self, drafted: Sequence[_Drafted]) -> Iterator[tuple[int, Answer]]:
+        """The candidates made of the best drafts."""
+        asked = [half for one in drafted for half in self._halves(one)]
+        best: list[Written] = [
+            next((a for a in half.answers if isinstance(a, Completion)), half.answers[0]) for half in asked
+        ]
+        doubtful = list(choosable(asked))
+        choice = [asked[n] for n in doubtful]
+        if self.mode == "sequence":
+            chosen = by_likelihood(self.model, self.config.omega, choice) if choice else []
+        else:
+            chosen = by_judge(self.judge, choice) if choice and self.judge else []
+        for n, answer in zip(doubtful, chosen, strict=True):
+            best[n] = answer
+        for n, one in enumerate(drafted):
+            yield one.position, self._candidate(one.anchor, best[2 * n], best[2 * n + 1])
+
+    def _halves(self, one: _Drafted) -> tuple[Drafts, Drafts]:
+        intended, contrary = (request.prompt for request in self.requests(one.anchor))
+
+        def half(role: str, prompt: Prompt, pro: PromptText, contra: PromptText, answers: Sequence[Written]) -> Drafts:
+            said = {n: tidy(a.text) for n, a in enumerate(answers) if isinstance(a, Completion)}
+            texts = {n: text for n, text in said.items() if text and encodable(text) == text}
+            continuations = {n: prompt.continuation(text) for n, text in texts.items()}
+            return Drafts(one.anchor.text, role, pro, contra, answers, texts, continuations)
+
+        return (
+            half("positive", self.positive, intended, contrary, one.positive),
+            half("negative", self.negative, contrary, intended, one.negative),
+        )
 
     def _requests(
         self, inputs: Iterable[Anchor | str], asked: dict[int, tuple[int, Anchor]]
@@ -136,7 +207,8 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
         while window := list(islice(anchors, WINDOW)):
             for item in sorted(window, key=lambda item: (self._number(item[1]), item[1].text)):
                 asked[next(number)] = item
-                yield from self.requests(item[1])
+                for request in self.requests(item[1]):
+                    yield from self._drafts_of(request)
 
     def draw(self, anchor: Anchor) -> Draw:
         """The examples that this anchor's two prompts show at its attempt."""
@@ -175,6 +247,16 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
             self._request(self.negative, contrary, intended, anchor),
         )
 
+    def _drafts_of(self, request: ContrastRequest) -> Iterator[ContrastRequest]:
+        """The request, and the same sampled otherwise for each further draft."""
+        yield request
+        for n in range(1, self.drafts):
+            sampling = request.sampling
+            if sampling.temperature == 0:
+                sampling = sampling.model_copy(update={"temperature": AGAIN[0], "top_p": AGAIN[1]})
+            seed = int(content_hash("draft", request.seed, n)[:15], 16)
+            yield request.model_copy(update={"sampling": sampling, "seed": seed})
+
     def _request(self, prompt: Prompt, intended: PromptText, contrary: PromptText, anchor: Anchor) -> ContrastRequest:
         config = self.config
         again = config.temperature == 0 and anchor.attempt >= len(self._draws)
@@ -212,7 +294,7 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
             attempt=anchor.attempt,
             positive=written["positive"],
             negative=written["negative"],
-            mode="contrast" if self.config.omega > 0 else "plain",
+            mode=self.mode,
             exemplars=tuple(shown),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from multicsr.errors import ConfigError, ModelError, MulticsrError, PluginError,
 from multicsr.plugin import Judge
 from multicsr.registry import Plugin, Registry
 from multicsr.schemas import Capability, Failure, ModelInfo, Pair, Score, content_hash
+from multicsr.spending import spending_below
 from multicsr.templates import PromptLibrary
 from multicsr.text import encodable
 
@@ -50,10 +52,13 @@ class JudgeAgent(Runnable[Pair, Answer]):
 
     Args:
         registry: where it finds the judges that it asks.
-        open_model: opens the language model; called at most once, and only if this judge or one that it asks needs it.
+        open_model: opens a language model by its specification, None for the run's; called at most once for each, and
+            only if this judge or one that it asks needs it.
+        llm: the specification of this judge's language model, and of those that it asks and that name none.
         calibration: `none`, `auto` or a file, see `find_calibration`; the judges that it asks have their own, `auto`.
         limits: what is borne from the plugin, and from each that it asks.
         at: the configuration key that holds its `name` and its `options`, for messages.
+        part: of the judge that asks it, the option that names it; what its calls take is counted apart.
 
     Raises:
         ConfigError: naming every wrong option.
@@ -67,13 +72,15 @@ class JudgeAgent(Runnable[Pair, Answer]):
         *,
         registry: Registry,
         prompts: PromptLibrary,
-        open_model: Callable[[], LanguageModel] | None = None,
+        open_model: Callable[[str | None], LanguageModel] | None = None,
+        llm: str | None = None,
         calibration: str = "none",
         limits: Limits = Limits(),  # noqa: B008 - it is frozen
         at: str = "judge",
+        part: str = "",
     ) -> None:
         self.plugin, self._registry, self._prompts, self._limits, self._at = plugin, registry, prompts, limits, at
-        self._setting = calibration
+        self._setting, self._llm, self._part = calibration, llm, part
         self._open_model = cache(open_model) if open_model else None
         self.options = plugin.check_options(options, f"{at}.options")
         self._named = {prompt.ref: prompt.hash for prompt in map(prompts.get, plugin.prompt_options(self.options))}
@@ -104,7 +111,7 @@ class JudgeAgent(Runnable[Pair, Answer]):
         if not self.needs_model:
             return None
         opened = self._opened
-        model = self._open_model() if self._open_model else None
+        model = self._open_model(self._llm) if self._open_model else None
         missing = opened.needs - (model.info.capabilities if model else frozenset())
         if missing:
             raise ModelError(
@@ -131,9 +138,11 @@ class JudgeAgent(Runnable[Pair, Answer]):
         members: dict[str, JudgeAgent] = {}
         problems: list[str] = []
 
-        def open_judge(name: str, options: Mapping[str, Any], *, at: str) -> Callable[[Sequence[Pair]], list[Answer]]:
+        def open_judge(
+            name: str, options: Mapping[str, Any], *, at: str, llm: str | None = None
+        ) -> Callable[[Sequence[Pair]], list[Answer]]:
             try:
-                members[at] = self._member(name, options, f"{key}.{at}")
+                members[at] = self._member(name, options, f"{key}.{at}", llm or self._llm, at)
             except UsageError as error:
                 problems.append(str(error))
                 return lambda pairs: []  # never asked, since this judge is not opened
@@ -154,16 +163,18 @@ class JudgeAgent(Runnable[Pair, Answer]):
             raise ConfigError(problems)
         return _Opened(target, frozenset(target.needs), loaded, members)
 
-    def _member(self, name: str, options: Mapping[str, Any], at: str) -> JudgeAgent:
+    def _member(self, name: str, options: Mapping[str, Any], at: str, llm: str | None, part: str) -> JudgeAgent:
         member = JudgeAgent(
             self._registry.get("judge", name, f"{at}.name"),
             options,
             registry=self._registry,
             prompts=self._prompts,
             open_model=self._open_model,
+            llm=llm,
             calibration="auto",
             limits=self._limits,
             at=at,
+            part=part,
         )
         _ = member._opened
         return member
@@ -216,7 +227,8 @@ class JudgeAgent(Runnable[Pair, Answer]):
     ) -> list[Answer]:
         """One answer for each pair, in order."""
         _ = self.model  # which takes its time to open; that is none of the plugin's
-        return [self._finished(answer) for answer in self.contained.answers(list(inputs))]
+        with spending_below(self._part) if self._part else nullcontext():
+            return [self._finished(answer) for answer in self.contained.answers(list(inputs))]
 
     def _finished(self, answer: Answer) -> Answer:
         if isinstance(answer, Failure):

@@ -66,7 +66,7 @@ def score_requests(config: Config) -> list[ScoreRequest]:
     sentences = first_sentences(config.input)
     if len(sentences) < 2:
         raise InputError(f"input.source = {config.input.source}: pairs need at least two sentences")
-    prompt = PromptLibrary.load(config.prompts).get(config.generate.entailment)
+    prompt = PromptLibrary.load(config.prompts).chosen(config.generate.entailment, "entailment", "completion")
     examples = prompt.draw(config.generate.exemplars, config.seed)
     return [
         ScoreRequest(

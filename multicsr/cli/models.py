@@ -16,6 +16,9 @@ TITLES = {"bundled": "bundled", "cache": "multicsr's cache", "hub": "downloaded 
 OTHERS = {
     "FILE.gguf": "any GGUF of a decoder, through llama.cpp (--llm; see --weights and --gpu-layers)",
     "hf:NAME": "any causal or encoder-decoder transformers model, a Hub id or a folder (--llm)",
+    "openai:NAME": "OpenAI (--llm; needs multicsr[openai])",
+    "openai:NAME@URL": "any server that answers as OpenAI's does: vLLM, llama.cpp's, Ollama (--llm)",
+    "anthropic:NAME": "Anthropic (--llm; needs multicsr[anthropic]); PROVIDER:NAME any other one of LangChain's",
     "NAME": "any sentence-transformers or transformers encoder, a Hub id or a folder (--encoder)",
 }
 
@@ -42,7 +45,7 @@ def command(as_json: bool) -> None:
             _print(model)
     say("others", bold=True)
     for name, text in OTHERS.items():
-        say(f"  {name:<9}  {text}")
+        say(f"  {name:<15}  {text}")
 
 
 def _print(model: Model) -> None:

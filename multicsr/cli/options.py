@@ -16,7 +16,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # option → (configuration key, help); values are checked by the configuration, so that every wrong one is reported.
 Settings = dict[str, tuple[str, str]]
-LLM: Settings = {"--llm": ("generate.llm", "Language model: `bundled`, a GGUF file, or hf:NAME.")}
+LLM: Settings = {
+    "--llm": (
+        "generate.llm",
+        "Language model: `bundled`, a GGUF file, hf:NAME, or a remote one: openai:NAME, openai:NAME@URL, "
+        "anthropic:NAME.",
+    )
+}
+REMOTE: Settings = {
+    "--base-url": ("remote.base_url", "Server of openai: models that name none, such as http://127.0.0.1:8000/v1."),
+    "--concurrency": ("remote.concurrency", "Calls of a remote model at a time."),
+    "--budget-usd": ("budget.usd", "Stop when remote models have cost so much, all sessions of the run together."),
+    "--budget-tokens": ("budget.tokens", "Stop when remote models have read and written so many tokens."),
+}
 LLAMACPP: Settings = {
     "--weights": (
         "llamacpp.weights",
@@ -30,11 +42,13 @@ SETTINGS: dict[str, Settings] = {
         **LLM,
         "--omega": ("generate.omega", "ω ≥ 0, weight of the opposite instruction; 0 is plain prompting."),
         **LLAMACPP,
+        **REMOTE,
     },
     "judge": {
         "--judge": ("judge.name", "Judge (see `multicsr plugins list`)."),
         "--judge-llm": ("judge.llm", "The judge's language model; by default the generator's."),
         **LLAMACPP,
+        **REMOTE,
     },
     "score": {**LLM, **LLAMACPP},
     "filter": {
@@ -59,6 +73,7 @@ METAVARS = {
     "llm": "MODEL",
     "weights": "TYPE",
     "judge_llm": "MODEL",
+    "base_url": "URL",
     "judge": "NAME",
     "encoder": "MODEL",
     "sts_dir": "DIR",

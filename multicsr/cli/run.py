@@ -27,6 +27,8 @@ from multicsr.errors import UsageError
 @click.option("--seed", type=int, help="Of exemplars, sampling, and the first training.")
 @click.option("--seeds", type=int, help="Train with this many seeds and report a 95 % interval.")
 @settings("generate", "judge", "filter", "train", "evaluate")
+@click.option("--dry-run", is_flag=True, help="Forecast tokens, cost and time from a sample; write nothing.")
+@click.option("--sample", type=click.IntRange(2), default=40, show_default=True, help="Sentences of a --dry-run.")
 @click.option("-q", "--quiet", is_flag=True, help="Print warnings and the result only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
@@ -34,6 +36,8 @@ def command(
     output: Path | None,
     fork: Path | None,
     config_path: Path | None,
+    dry_run: bool,
+    sample: int,
     quiet: bool,
     as_json: bool,
     **given: Any,
@@ -65,6 +69,12 @@ def command(
     }
     flags = {key: value for key, value in named.items() if value is not None} | flags_of(given, base or Config())
     config = load_config(config_path, flags=flags, base=base)
+    if dry_run:
+        from multicsr.cli.forecasting import print_forecast
+        from multicsr.forecast import forecast
+
+        print_forecast(forecast(config, make_reporter(quiet), sample), as_json=as_json)
+        return
     folder = fork or output or Path("runs") / _name(config.input.source)
     with opened(Workspace.create(folder, config, make_reporter(quiet), fork_of=output if fork else None)) as work:
         with work.reporter.task("get ready", None):

@@ -21,6 +21,7 @@ ROLES = {"smoke": "a smoke test, no benchmark", "development": "chose the checkp
 
 def print_summary(work: Workspace, *, as_json: bool) -> None:
     """The closing tables, or the same as JSON."""
+    from multicsr.report import words
     from multicsr.stages.evaluate import findings
     from multicsr.stages.report import evaluation_rows, funnel
 
@@ -31,6 +32,7 @@ def print_summary(work: Workspace, *, as_json: bool) -> None:
             "funnel": counts.model_dump(mode="json"),
             "evaluation": [row.model_dump(mode="json") for row in rows],
             "findings": findings(work.store).model_dump(mode="json"),
+            "spending": [row.model_dump(mode="json") for row in work.store.spent()],
         }
         click.echo(json.dumps(data, indent=1))
         return
@@ -45,6 +47,8 @@ def print_summary(work: Workspace, *, as_json: bool) -> None:
         console.print(_reasons(counts, console))
     if rows:
         console.print(*_evaluation(rows, console), sep="\n")
+    if spent := work.store.spent():
+        console.print(f"remote models: {words.spent_in_words(spent)}")
     for label, path in (("encoder", work.folder / "model"), ("report", work.folder / "report.html")):
         if path.exists():
             console.print(f"{label}: {path}", soft_wrap=True)

@@ -10,6 +10,7 @@ import yaml
 
 import multicsr
 from multicsr.config import BUNDLED, Config
+from multicsr.naming import chosen_judge
 from multicsr.report.data import EvaluationRow
 from multicsr.text import visible
 
@@ -63,7 +64,7 @@ embeddings = model.encode(["A sentence.", "Another one."])
 | sentences | {code(config.input.source)} |
 | language model | {code(config.generate.llm)} |
 | contrast | ω = {config.generate.omega:g}, α_p = {config.generate.plausibility:g} |
-| judge | {code(config.judge.name)} |
+| judge | {code(chosen_judge(config.judge, config.generate.llm).name)} |
 | filters | {filters} |
 | loss | masked InfoNCE with hard negatives, τ = {config.train.temperature:g}, φ = {config.train.phi:g} |
 | training | {config.train.epochs} epoch(s), batch {config.train.batch_size}, \

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from multicsr.schemas import Probability, Record, Similarity, Status
+from multicsr.spending import Spent
 
 Count = Annotated[int, Field(ge=0)]
 Role = Literal["smoke", "development", "test"]
@@ -110,6 +111,7 @@ class Cascade(Record):
         low, high: the similarities from the first between which, both included, the second was asked.
         alone: pairs that the first decided.
         escalated: pairs that the second was asked too.
+        second_spent: what the second's calls took, where its model is a remote one.
     """
 
     first: str
@@ -118,6 +120,7 @@ class Cascade(Record):
     high: Similarity
     alone: Count
     escalated: Count
+    second_spent: Spent | None = None
 
 
 class Point(Record):
@@ -243,6 +246,7 @@ class ReportData(Record):
         points: the judged triplets; a chart draws 3,000 of them at most and says so.
         positive_scores, negative_scores: every judged a and b, for the histograms.
         examples: a few hundred at most, in the order in which they are to be read.
+        spending: what remote models took, by stage and model.
     """
 
     title: str
@@ -262,6 +266,7 @@ class ReportData(Record):
     curves: tuple[SeedCurve, ...] = ()
     evaluation: tuple[EvaluationRow, ...] = ()
     provenance: tuple[ProvenanceSection, ...] = ()
+    spending: tuple[Spent, ...] = ()
 
     @model_validator(mode="after")
     def _headline_is_evaluated(self) -> Self:

@@ -88,7 +88,9 @@ def _environment() -> Environment:
         percent=words.percent,
         score=words.score,
         signed=words.signed,
+        all_spent=words.all_spent,
         unbroken=_unbroken,
+        usd=words.usd,
         undecided=words.undecided,
     )
     return environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from multicsr.report.data import Cascade, EvaluationRow, Funnel, ReportData
+from multicsr.spending import Spent, Usage
 
 # Below this, in points of Spearman × 100, nobody should read a difference into two scores.
 NO_CHANGE = 0.05
@@ -72,8 +73,41 @@ def shared_work(cascade: Cascade) -> str:
     unsure = f"for which the first said {cascade.low:g} to {cascade.high:g} or nothing"
     return (
         f"{first} The second, {cascade.second}, was asked about the other {count(cascade.escalated)}, {unsure}, and so "
-        f"was spared {percent(cascade.alone, total)} of the pairs."
+        f"was spared {percent(cascade.alone, total)} of the pairs.{_saved(cascade)}"
     )
+
+
+def _saved(cascade: Cascade) -> str:
+    """What that saved, at what the second judge took for the pairs that it was asked about."""
+    spent = cascade.second_spent
+    if spent is None or not cascade.escalated or not cascade.alone:
+        return ""
+    share = cascade.alone / cascade.escalated
+    cost = "" if spent.usd is None else f", {usd(share * spent.usd)}"
+    saved = f"{count(round(share * spent.requests), 'call')} and {count(round(share * spent.tokens), 'token')}{cost}"
+    return f" That saved about {saved}."
+
+
+def usd(value: float | None) -> str:
+    """`$12.30`, with as many decimals as small sums need; a dash where no price is known."""
+    if value is None:
+        return "–"
+    return f"${value:,.2f}" if value >= 1 or value == 0 else f"${value:.4f}"
+
+
+def all_spent(rows: Sequence[Spent]) -> Spent:
+    """The sum; its dollars are those of what has a price, None where nothing has."""
+    priced = [row.usd for row in rows if row.usd is not None]
+    sums = {name: sum(getattr(row, name) for row in rows) for name in Usage.model_fields}
+    return Spent(stage="all", model="", usd=sum(priced) if priced else None, **sums)
+
+
+def spent_in_words(rows: Sequence[Spent]) -> str:
+    """`1,234 calls (56 of them again), 345,678 tokens read, 45,678 written, $1.23`."""
+    total = all_spent(rows)
+    calls = count(total.requests, "call") + (f" ({count(total.retries)} of them again)" if total.retries else "")
+    tokens = f"{count(total.prompt_tokens, 'token')} read, {count(total.completion_tokens)} written"
+    return f"{calls}, {tokens}" + ("" if total.usd is None else f", {usd(total.usd)}")
 
 
 def undecided(row: EvaluationRow) -> bool:

@@ -11,7 +11,9 @@ from multicsr.containment import Limits
 from multicsr.filtering import BoundFilter, accepts, before_judging, bind_filters, run_chain
 from multicsr.rows import StoredCandidate, triplet
 from multicsr.schemas import Candidate, Failure, Pair, Score, Verdict, content_hash
+from multicsr.spending import spending_on
 from multicsr.stages.generate import generator_agent
+from multicsr.stages.own_judge import own_judge
 from multicsr.workspace import Workspace
 
 CURATION = "curation"
@@ -49,26 +51,6 @@ def judge_agent(work: Workspace) -> RunJudge:
     return RunJudge(agent, calibration, digest)
 
 
-def own_judge(work: Workspace) -> JudgeAgent:
-    """The judge of the run's configuration, with its models but the language model; made once.
-
-    Raises:
-        UsageError: naming what cannot be used: a judge, an option, a prompt, a model.
-    """
-    if work.judge is None:
-        config = work.config.judge
-        work.judge = JudgeAgent(
-            work.registry.get("judge", config.name, "judge.name"),
-            config.options,
-            registry=work.registry,
-            prompts=work.prompts,
-            open_model=lambda: work.model(config.llm or work.config.generate.llm),
-            limits=Limits.of(work.config),
-        )
-        _ = work.judge.needs_model
-    return work.judge
-
-
 def judge(work: Workspace, last_attempt: int | None = None) -> int:
     """Judges every candidate of the current generator that the current judge has not seen, up to an attempt.
 
@@ -94,12 +76,14 @@ def _rate(work: Workspace, judge: RunJudge, items: Sequence[StoredCandidate]) ->
         return 0
     size = work.config.judge.chunk
     outlook = _Outlook(chain, judge.calibration)
-    with work.reporter.task("judge", len(todo)) as task:
+    with work.reporter.task("judge", len(todo)) as task, spending_on("judge"):
         for begin in range(0, len(todo), size):
             chunk = todo[begin : begin + size]
             answers = agent.batch([pair for item in chunk for pair in _pairs(item)])
             rows = [(item.key, answers[2 * n], answers[2 * n + 1]) for n, item in enumerate(chunk)]
-            work.store.add_scores(agent.recipe_hash, rows)
+            with work.store.transaction():
+                work.store.add_scores(agent.recipe_hash, rows)
+                work.store.forget_answers()  # the scores hold them
             task.advance(len(chunk), outlook.add(chunk, answers))
             work.stop_if_asked()
     return len(todo)

@@ -36,6 +36,7 @@ from multicsr.store import Store
 from multicsr.workspace import REPORT, Workspace
 
 EXAMPLES_PER_GROUP = 25
+SECOND_JUDGE = "judge: second"  # what calls of a cascade's second judge are counted for
 # What the judge said of the two sentences, in the places in which they were used.
 PLACED = """
 iif(d.swapped, r.b, r.a) AS a, iif(d.swapped, r.a, r.b) AS b,
@@ -98,6 +99,7 @@ def report_data(work: Workspace) -> ReportData:
         curves=tuple(_curves(work)),
         evaluation=tuple(evaluation),
         provenance=tuple(_provenance(work)),
+        spending=tuple(store.spent()),
     )
 
 
@@ -199,6 +201,7 @@ def _cascade(store: Store, judge: str) -> Cascade | None:
         high=options["high"],
         alone=pairs.get(False, 0),
         escalated=pairs.get(True, 0),
+        second_spent=next((row for row in store.spent() if row.stage == SECOND_JUDGE), None),
     )
 
 

@@ -156,7 +156,8 @@ def test_it_is_opened_once_and_only_for_who_needs_it(
 ) -> None:
     seen: list[FakeModel] = []
 
-    def open_model() -> FakeModel:
+    def open_model(spec: str | None) -> FakeModel:
+        assert spec is None
         seen.append(FakeModel())
         return seen[-1]
 

@@ -18,7 +18,7 @@ from multicsr.schemas import Candidate, Capability, Failure, Generated, Generate
 from multicsr.stages.filter import filter_triplets
 from multicsr.stages.report import funnel
 from multicsr.workspace import Workspace
-from tests.fakes import FakeModel
+from tests.fakes import LOCAL, FakeModel
 from tests.judges import PAIRS, judge
 
 PAIR = PAIRS[0]
@@ -45,9 +45,9 @@ def test_it_is_the_expectation_over_the_digits(prompt: str, space: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "capabilities", "written"),
     [
-        ("auto", frozenset(Capability), False),
+        ("auto", LOCAL, False),
         ("auto", WRITES, True),
-        ("text", frozenset(Capability), True),
+        ("text", LOCAL, True),
         ("digits", frozenset({Capability.SCORE}), False),
     ],
 )

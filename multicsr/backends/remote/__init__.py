@@ -1,0 +1,1 @@
+"""Remote models: any chat model of LangChain as a `LanguageModel`."""
