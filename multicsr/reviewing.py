@@ -10,7 +10,7 @@ from multicsr.rows import REVIEW, Consulted, Decision, Review
 from multicsr.schemas import Status, Triplet, Verdict
 from multicsr.store import Store
 
-VERSION = "1"
+VERSION, CURATION = "1", "curation"
 ACCEPTED, EDITED, REJECTED = "accepted", "edited", "rejected"
 
 # The candidate that decided each sentence, if a judge rated it and only curation, or nobody, had anything against it.

@@ -141,7 +141,8 @@ def _marks(plot: Plot, points: Sequence[Point]) -> tuple[Svg, bool]:
         more = f", and {count(len(group) - 1, 'other')}" if len(group) > 1 else ""
         name = f"{first.sentence_id}{', swapped' if first.swapped else ''}"
         tooltip = f"{name}: {anchor} (a {a:.2f}, b {b:.2f}, {status}{more})"
-        out.append(mark(status, plot.x(a), plot.y(b), min(14.0, 3.2 * len(group) ** 0.5), tooltip))
+        at = {"data_a": f"{a:g}", "data_b": f"{b:g}", "data_id": first.sentence_id}
+        out.append(mark(status, plot.x(a), plot.y(b), min(14.0, 3.2 * len(group) ** 0.5), tooltip, **at))
     return join(out), len(groups) < len(points)
 
 
@@ -151,22 +152,25 @@ def _thresholds(plot: Plot, thresholds: Thresholds) -> tuple[Svg, Svg]:
     square = [(0.0, 0.0), (TOP, 0.0), (TOP, TOP), (0.0, TOP)]
     inside = _clip(_clip(_clip(square, 1, 0, alpha), 0, -1, -beta), 1, -1, gamma)
     corners = " ".join(f"{plot.x(a):.1f},{plot.y(b):.1f}" for a, b in inside)
-    region = element("polygon", points=corners, class_="region") if inside else Svg()
+    region = element("polygon", points=corners, class_="region")
     parts = []
     if 0 <= alpha <= TOP:
         x = plot.x(alpha)
-        parts.append(line(x, plot.y.start, x, plot.y.stop, "limit"))
-        parts.append(element("text", f"α = {alpha:g}", x=x - 5, y=plot.y.stop + 14, text_anchor="end", class_="limit"))
+        parts.append(line(x, plot.y.start, x, plot.y.stop, "limit", name="alpha"))
+        label = {"x": x - 5, "y": plot.y.stop + 14, "text_anchor": "end", "class_": "limit", "data_label": "alpha"}
+        parts.append(element("text", f"α = {alpha:g}", **label))
     if 0 <= beta <= TOP:
         y = plot.y(beta)
-        parts.append(line(plot.x.start, y, plot.x.stop, y, "limit"))
-        parts.append(element("text", f"β = {beta:g}", x=plot.x.start + 6, y=y - 6, class_="limit"))
+        parts.append(line(plot.x.start, y, plot.x.stop, y, "limit", name="beta"))
+        label = {"x": plot.x.start + 6, "y": y - 6, "class_": "limit", "data_label": "beta"}
+        parts.append(element("text", f"β = {beta:g}", **label))
     if abs(gamma) < TOP:
         (a1, b1), (a2, b2) = (max(gamma, 0.0), max(-gamma, 0.0)), (min(TOP, TOP + gamma), min(TOP, TOP - gamma))
-        parts.append(line(plot.x(a1), plot.y(b1), plot.x(a2), plot.y(b2), "limit"))
+        parts.append(line(plot.x(a1), plot.y(b1), plot.x(a2), plot.y(b2), "limit", name="gamma"))
         x, y = plot.x(a1) + 8, plot.y(b1) - 16
         turn = f"rotate(-45 {x:.1f} {y:.1f})"
-        parts.append(element("text", f"γ = {gamma:g}", x=x, y=y, transform=turn, class_="limit"))
+        label = {"x": x, "y": y, "transform": turn, "class_": "limit", "data_label": "gamma"}
+        parts.append(element("text", f"γ = {gamma:g}", **label))
     return region, join(parts)
 
 
@@ -200,9 +204,10 @@ def histogram_chart(name: str, title: str, scores: Sequence[float], limit: tuple
         parts.append(element("rect", tooltip, class_="bin", **box))
     if limit and 0 <= limit[1] <= TOP:
         x, (side, anchor) = plot.x(limit[1]), (-5, "end") if limit[1] > TOP / 2 else (5, "start")
-        parts.append(line(x, plot.y.start, x, plot.y.stop, "limit"))
-        label = f"{limit[0]} = {limit[1]:g}"
-        parts.append(element("text", label, x=x + side, y=plot.y.stop + 10, text_anchor=anchor, class_="limit"))
+        symbol = {"α": "alpha", "β": "beta"}[limit[0]]
+        parts.append(line(x, plot.y.start, x, plot.y.stop, "limit", name=symbol))
+        place = {"x": x + side, "y": plot.y.stop + 10, "text_anchor": anchor, "data_label": symbol}
+        parts.append(element("text", f"{limit[0]} = {limit[1]:g}", **place, class_="limit"))
     desc = "no data"
     if scores:
         desc = f"{count(len(scores), 'score')} from {min(scores):.1f} to {max(scores):.1f}, median {median(scores):.1f}"
@@ -221,8 +226,10 @@ def line_chart(name: str, title: str, lines: Sequence[Series], *, unit: str, emp
         return Chart(plot.image(name, title, "no data", plot.axes("step →", unit), plot.nothing(empty)))
     low, high = widen(min(ys), max(ys))
     margin = 0.06 * (high - low)
-    plot = Plot.box(widen(min(xs), max(xs)), (low - margin, high + margin), width=340, height=170)
-    parts = [plot.axes("step →", unit)]
+    floor = 0.0 if min(ys) >= 0 else low - margin  # a share or a loss is never drawn below 0
+    steps = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 1, max(xs) + 1)
+    plot = Plot.box(steps, (max(low - margin, floor), high + margin), width=340, height=170)
+    parts = [plot.axes("step →", unit, whole=True)]
     for index, item in enumerate(drawn):
         kind, dash = series(index)
         path = " ".join(f"{plot.x(x):.1f},{plot.y(y):.1f}" for x, y in item.points)

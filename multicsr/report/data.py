@@ -163,6 +163,82 @@ class Example(Record):
     detail: str = ""
 
 
+class Attempt(Record):
+    """One pair that was written for a sentence, as it was used, and what became of it.
+
+    Attributes:
+        attempt: 0 for the first round.
+        mode: how it was decoded; empty where nothing was written.
+        status: `pending` where nothing was decided, since an earlier attempt was accepted or the run has not ended.
+        filter: who ended it: a filter, a layer that failed, or `review` for a person; empty where all accepted it.
+        curated: whether α, β and γ decide about it: no filter before curation rejects it, and none after it.
+        reviewer: who accepted or rejected it, and when; empty for nobody.
+        written: positive and hard negative as the generator wrote them, where a person changed one of them.
+    """
+
+    attempt: Count
+    mode: str = ""
+    positive: str | None = None
+    negative: str | None = None
+    a: Similarity | None = None
+    b: Similarity | None = None
+    contradiction_positive: Probability | None = None
+    contradiction_negative: Probability | None = None
+    swapped: bool = False
+    status: Status
+    filter: str = ""
+    reason: str = ""
+    detail: str = ""
+    curated: bool = False
+    reviewer: str = ""
+    written: tuple[str, str] | None = None
+
+
+class Story(Record):
+    """A sentence with all that was tried for it, in order."""
+
+    sentence_id: int
+    line: int
+    text: str
+    status: Status
+    attempts: tuple[Attempt, ...] = ()
+
+
+class JudgeScores(Record):
+    """What one judge said of the run's pairs: `positive` and `negative` are its similarities, in any order."""
+
+    name: str
+    positive: tuple[Similarity, ...]
+    negative: tuple[Similarity, ...]
+
+
+class JudgeAgreement(Record):
+    """How far two judges agree on the pairs that both rated.
+
+    Attributes:
+        pairs: of anchor and positive, and of anchor and hard negative.
+        spearman: rank correlation of their similarities, −1 to 1; None where one of them says the same of all.
+        distance: mean absolute difference of their similarities, 0 to 5.
+        same: share of the triplets that curation would keep, or reject, by both; None where no curation is on.
+    """
+
+    first: str
+    second: str
+    pairs: Count
+    spearman: float | None = Field(None, ge=-1, le=1)
+    distance: float = Field(ge=0, le=5)
+    same: Probability | None = None
+
+
+class Reviewed(Record):
+    """How many sentences people decided, and who: `edited` of the accepted ones have a sentence that a person wrote."""
+
+    accepted: Count
+    edited: Count
+    rejected: Count
+    reviewers: tuple[str, ...]
+
+
 class LossPoint(Record):
     """The loss at one optimisation step; `mask_rate` is the share of in-batch negatives that the teacher masked."""
 
@@ -245,8 +321,14 @@ class ReportData(Record):
         cascade: None where another judge rated the pairs.
         points: the judged triplets; a chart draws 3,000 of them at most and says so.
         positive_scores, negative_scores: every judged a and b, for the histograms.
+        judge: what the run's judge is called.
         examples: a few hundred at most, in the order in which they are to be read.
         spending: what remote models took, by stage and model.
+        stories: of all sentences, for the page's browser, which holds `pairs.MAX_STORIES` of them at most.
+        chain: the filters in the order in which they look at a triplet.
+        other_judges: those besides the run's judge whose scores the run holds too.
+        agreements: of each two judges.
+        reviewed: None where nobody reviewed anything.
     """
 
     title: str
@@ -263,6 +345,12 @@ class ReportData(Record):
     positive_scores: tuple[Similarity, ...] = ()
     negative_scores: tuple[Similarity, ...] = ()
     examples: tuple[Example, ...] = ()
+    stories: tuple[Story, ...] = ()
+    chain: tuple[str, ...] = ()
+    judge: str = ""
+    other_judges: tuple[JudgeScores, ...] = ()
+    agreements: tuple[JudgeAgreement, ...] = ()
+    reviewed: Reviewed | None = None
     curves: tuple[SeedCurve, ...] = ()
     evaluation: tuple[EvaluationRow, ...] = ()
     provenance: tuple[ProvenanceSection, ...] = ()

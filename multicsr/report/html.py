@@ -1,4 +1,4 @@
-"""The report page: one self-contained HTML file without scripts or requests."""
+"""The report page: one self-contained HTML file that requests nothing; its one script is its own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from multicsr.report import charts, plot, words
-from multicsr.report.data import DevPoint, Example, LossPoint, ReportData, SeedCurve
+from multicsr.report.data import DevPoint, Example, LossPoint, ReportData, SeedCurve, Thresholds
+from multicsr.report.pairs import pack, shown
 from multicsr.report.policy import policy
 from multicsr.report.svg import Svg, element
 from multicsr.schemas import Status
 from multicsr.text import visible
+
+SCRIPTS = ("stories.js", "recount.js", "browser.js", "start.js")
 
 
 class Group(NamedTuple):
@@ -40,11 +43,15 @@ def render_report(data: ReportData) -> str:
     Every value is escaped, and its control, bidi and other invisible characters are written as ⟨U+202E⟩.
     """
     page = _environment().get_template("report.html")
-    style = Svg(resources.files("multicsr.report").joinpath("report.css").read_text("utf-8"))
+    style = Svg(_resource("report.css"))
+    script = Svg(_script()) if data.stories else None  # without any there is nothing to browse or to count
     return page.render(
         data=data,
-        policy=policy(style),
+        policy=policy(style, script),
         style=style,
+        script=script,
+        stories=Svg(pack(data)) if data.stories else "",
+        browsable=len(shown(data.stories)),
         created=data.created.astimezone(UTC),
         headline=words.headline(data),
         evaluation_summary=words.evaluation_summary(data.evaluation),
@@ -54,11 +61,23 @@ def render_report(data: ReportData) -> str:
         judged=[status for status in Status if status in {point.status for point in data.points}],
         unused_lines=words.unused_lines(data.funnel),
         further_rounds=words.further_rounds(data.funnel),
+        reviewed=words.reviewed(data.reviewed) if data.reviewed else "",
+        slider_step=_slider_step(data.thresholds),
         shared_work=words.shared_work(data.cascade) if data.cascade else "",
         contradictions=any(map(_tells_contradiction, data.examples)),
         charts=_charts(data),
         seeds=[_seed(curve) for curve in data.curves],
     )
+
+
+def _resource(name: str) -> str:
+    return resources.files("multicsr.report").joinpath(name).read_text("utf-8")
+
+
+def _script() -> str:
+    """The page's script: its parts share one scope of their own."""
+    parts = "\n".join(map(_resource, SCRIPTS))
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _tells_contradiction(example: Example) -> bool:
@@ -101,6 +120,16 @@ def _reveal(value: object) -> object:
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
+def _slider_step(thresholds: Thresholds | None) -> float:
+    """So that the run's own thresholds are among the values."""
+    values = thresholds.model_dump().values() if thresholds else ()
+    return next((step for step in (0.05, 0.01) if all(_is_multiple(value, step) for value in values)), 0.001)
+
+
+def _is_multiple(value: float, step: float) -> bool:
+    return abs(value / step - round(value / step)) < 1e-6
+
+
 def _charts(data: ReportData) -> dict[str, charts.Chart]:
     limits = data.thresholds
     alpha, beta = (("α", limits.alpha), ("β", limits.beta)) if limits else (None, None)
@@ -113,6 +142,11 @@ def _charts(data: ReportData) -> dict[str, charts.Chart]:
         "scatter": charts.scatter_chart(data.points, limits),
         "positive": charts.histogram_chart("positive", a, data.positive_scores, alpha),
         "negative": charts.histogram_chart("negative", b, data.negative_scores, beta),
+        **{
+            f"{role}-{number}": charts.histogram_chart(f"{role} {role}-{number}", title, getattr(judge, role), None)
+            for number, judge in enumerate(data.other_judges)
+            for role, title in (("positive", a), ("negative", b))
+        },
         "loss": charts.line_chart("loss", "Loss by step", loss, unit="mean over the batch", empty="no steps"),
         "dev": charts.line_chart("dev", "Development set by step", dev, unit="Spearman × 100", empty="not measured"),
         "masked": charts.line_chart(

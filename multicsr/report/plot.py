@@ -11,15 +11,21 @@ DASHES = (None, "7 4", "2 3", "9 3 2 3")
 
 
 def image(name: str, title: str, desc: str, *parts: Svg, **attributes: object) -> Svg:
-    """An image with a name and a description for screen readers; `name` makes the ids unique on the page."""
-    head = element("title", title, id=f"{name}-title"), element("desc", desc, id=f"{name}-desc")
-    labels = {"aria_labelledby": f"{name}-title", "aria_describedby": f"{name}-desc"}
+    """An image with a name and a description for screen readers; `name` makes the ids unique on the page.
+
+    Where it consists of several words, all are classes, and the last makes the ids.
+    """
+    key = name.rpartition(" ")[2]
+    head = element("title", title, id=f"{key}-title"), element("desc", desc, id=f"{key}-desc")
+    labels = {"aria_labelledby": f"{key}-title", "aria_describedby": f"{key}-desc"}
     return element("svg", *head, *parts, role="img", class_=f"chart {name}", **labels, **attributes)
 
 
-def line(x1: float, y1: float, x2: float, y2: float, kind: str, dash: str | None = None) -> Svg:
-    """A straight line of CSS class `kind`."""
-    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=kind, stroke_dasharray=dash)
+def line(
+    x1: float, y1: float, x2: float, y2: float, kind: str, dash: str | None = None, *, name: str | None = None
+) -> Svg:
+    """A straight line of CSS class `kind`; by `name` the page's script finds it."""
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=kind, stroke_dasharray=dash, data_line=name)
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class Plot:
         left, top = 46.0, 30.0
         return cls(Scale(*x, left, left + width), Scale(*y, top + height, top))
 
-    def axes(self, x_label: str, y_label: str) -> Svg:
-        """Ticks with labels, grid lines, the base line and the axes' titles."""
+    def axes(self, x_label: str, y_label: str, *, whole: bool = False) -> Svg:
+        """Ticks with labels, grid lines, the base line and the axes' titles; x is counted with `whole`."""
         left, right, bottom, top = self.x.start, self.x.stop, self.y.start, self.y.stop
         parts: list[Svg] = []
         values = ticks(self.y.low, self.y.high, 4 if self.y.start - self.y.stop < 250 else 6)
@@ -44,7 +50,7 @@ class Plot:
             at = self.y(value)
             parts.append(line(left, at, right, at, "grid"))
             parts.append(element("text", label, x=left - 8, y=at + 4, text_anchor="end", class_="tick"))
-        values = ticks(self.x.low, self.x.high, 5)
+        values = [value for value in ticks(self.x.low, self.x.high, 5) if not whole or value == round(value)]
         for value, label in zip(values, tick_labels(values), strict=True):
             at = self.x(value)
             parts.append(line(at, bottom, at, bottom + 4, "axis"))
@@ -61,22 +67,24 @@ class Plot:
 
     def image(self, name: str, title: str, desc: str, *parts: Svg) -> Svg:
         """The finished picture, as wide as the rectangle with its labels."""
-        return image(name, title, desc, *parts, viewBox=f"0 0 {self.x.stop + 10:g} {self.y.start + 46:g}")
+        box = f"0 0 {self.x.stop + 10:g} {self.y.start + 46:g}"
+        inside = f"{self.x.start:g} {self.x.stop:g} {self.y.start:g} {self.y.stop:g}"
+        return image(name, title, desc, *parts, viewBox=box, data_plot=inside)
 
 
-def mark(status: Status, x: float, y: float, radius: float, tooltip: str = "") -> Svg:
+def mark(status: Status, x: float, y: float, radius: float, tooltip: str = "", **data: object) -> Svg:
     """Accepted: a disc. Rejected: a cross. Failed: a triangle. Pending: a ring."""
     title = (element("title", tooltip),) if tooltip else ()
     kind = f"mark {status}"
     if status is Status.REJECTED:
         r = radius * 0.85
         path = f"M{x - r:.1f} {y - r:.1f}l{2 * r:.1f} {2 * r:.1f}m0 {-2 * r:.1f}l{-2 * r:.1f} {2 * r:.1f}"
-        return element("path", *title, d=path, class_=kind)
+        return element("path", *title, d=path, class_=kind, **data)
     if status is Status.FAILED:
         r = radius * 1.15
         path = f"M{x:.1f} {y - r:.1f}l{r:.1f} {1.8 * r:.1f}h{-2 * r:.1f}z"
-        return element("path", *title, d=path, class_=kind)
-    return element("circle", *title, cx=x, cy=y, r=radius, class_=kind)
+        return element("path", *title, d=path, class_=kind, **data)
+    return element("circle", *title, cx=x, cy=y, r=radius, class_=kind, **data)
 
 
 def status_key(status: Status) -> Svg:

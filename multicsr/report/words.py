@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from multicsr.report.data import Cascade, EvaluationRow, Funnel, ReportData
+from multicsr.report.data import Cascade, EvaluationRow, Funnel, ReportData, Reviewed
 from multicsr.spending import Spent, Usage
 
 # Below this, in points of Spearman × 100, nobody should read a difference into two scores.
@@ -108,6 +108,17 @@ def spent_in_words(rows: Sequence[Spent]) -> str:
     calls = count(total.requests, "call") + (f" ({count(total.retries)} of them again)" if total.retries else "")
     tokens = f"{count(total.prompt_tokens, 'token')} read, {count(total.completion_tokens)} written"
     return f"{calls}, {tokens}" + ("" if total.usd is None else f", {usd(total.usd)}")
+
+
+def reviewed(people: Reviewed) -> str:
+    """What people decided, and who they are."""
+    names = people.reviewers if len(people.reviewers) < 2 else (", ".join(people.reviewers[:-1]), people.reviewers[-1])
+    edited = f" ({count(people.edited)} with a sentence of their own)" if people.edited else ""
+    total = count(people.accepted + people.rejected, "sentence")
+    return (
+        f"{' and '.join(names) or 'A person'} reviewed {total}: {count(people.accepted)} accepted{edited}, "
+        f"{count(people.rejected)} rejected. That counts for more than what the filters say."
+    )
 
 
 def undecided(row: EvaluationRow) -> bool:

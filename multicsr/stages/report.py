@@ -30,9 +30,12 @@ from multicsr.report.data import (
     SeedScore,
     Thresholds,
 )
+from multicsr.reviewing import EDITED
+from multicsr.rows import REVIEW
 from multicsr.schemas import Status
 from multicsr.stages.evaluate import findings
-from multicsr.store import Store
+from multicsr.stages.stories import judges, reviewed, stories
+from multicsr.store import REVIEWED, Store
 from multicsr.workspace import REPORT, Workspace
 
 EXAMPLES_PER_GROUP = 25
@@ -43,6 +46,7 @@ iif(d.swapped, r.b, r.a) AS a, iif(d.swapped, r.a, r.b) AS b,
 iif(d.swapped, r.contradiction_b, r.contradiction_a) AS contradiction_positive,
 iif(d.swapped, r.contradiction_a, r.contradiction_b) AS contradiction_negative
 """
+RATED = ("a", "b", "contradiction_positive", "contradiction_negative")
 JUDGED = """
 FROM decisions d JOIN candidates c ON c.key = d.candidate JOIN sentences s ON s.id = d.sentence_id
 LEFT JOIN scores r ON r.candidate = c.key AND r.recipe = ?
@@ -72,10 +76,9 @@ def report_data(work: Workspace) -> ReportData:
     """The run's state as the record that the report shows."""
     store, config = work.store, work.config
     evaluation = evaluation_rows(store)
-    curation = config.filters.get("curation")
-    plugin = work.registry.get("filter", "curation", "filters") if curation is not None else None
-    options = plugin.check_options(curation or {}, "filters.curation") if plugin else None
+    thresholds, contradiction = curation_limits(work)
     judge = store.get_meta("judge") or ""
+    judge_name, other_judges, agreements = judges(store, thresholds)
     scores = store.query(
         f"SELECT {PLACED} FROM scores r LEFT JOIN decisions d ON d.candidate = r.candidate "
         "WHERE r.recipe = ? AND r.failure IS NULL ORDER BY r.candidate",
@@ -89,18 +92,34 @@ def report_data(work: Workspace) -> ReportData:
         headline_set=_headline(evaluation),
         omega=config.generate.omega,
         phi=config.train.phi,
-        thresholds=Thresholds(**{name: options[name] for name in Thresholds.model_fields}) if options else None,
-        contradiction=options["contradiction"] if options else None,
+        thresholds=thresholds,
+        contradiction=contradiction,
         cascade=_cascade(store, judge),
         points=tuple(_points(store, judge)),
         positive_scores=tuple(row["a"] for row in scores),
         negative_scores=tuple(row["b"] for row in scores),
         examples=tuple(_examples(store, judge)),
+        stories=tuple(stories(store)),
+        chain=tuple(one["filter"] for one in store.get_meta("filters") or ()),
+        judge=judge_name,
+        other_judges=other_judges,
+        agreements=agreements,
+        reviewed=reviewed(store),
         curves=tuple(_curves(work)),
         evaluation=tuple(evaluation),
         provenance=tuple(_provenance(work)),
         spending=tuple(store.spent()),
     )
+
+
+def curation_limits(work: Workspace) -> tuple[Thresholds | None, float | None]:
+    """α, β and γ of the run's curation filter, and its `contradiction`; None where they do not count."""
+    curation = work.config.filters.get("curation")
+    if curation is None:
+        return None, None
+    plugin = work.registry.get("filter", "curation", "filters")
+    options = plugin.check_options(curation, "filters.curation")
+    return Thresholds(**{name: options[name] for name in Thresholds.model_fields}), options["contradiction"]
 
 
 def funnel(store: Store) -> Funnel:
@@ -208,11 +227,16 @@ def _cascade(store: Store, judge: str) -> Cascade | None:
 def _examples(store: Store, judge: str) -> list[Example]:
     rows = store.query(
         "SELECT * FROM (SELECT d.sentence_id, d.status, d.swapped, d.layer, d.reason, d.detail, c.attempt, s.text, "
-        "iif(d.swapped, c.negative, c.positive) AS positive, iif(d.swapped, c.positive, c.negative) AS negative, "
-        f"{PLACED}, row_number() OVER (PARTITION BY d.status, d.layer, d.reason ORDER BY d.sentence_id) "
-        f"AS n {JUDGED}) WHERE n <= ? ORDER BY status, layer, reason, sentence_id",
+        "coalesce(v.positive, iif(d.swapped, c.negative, c.positive)) AS positive, "
+        f"coalesce(v.negative, iif(d.swapped, c.positive, c.negative)) AS negative, {PLACED}, "
+        f"(d.layer = '{REVIEW}' AND d.reason = '{EDITED}') AS edited, "
+        "row_number() OVER (PARTITION BY d.status, d.layer, d.reason ORDER BY d.sentence_id) "
+        f"AS n {JUDGED} LEFT JOIN {REVIEWED} v ON v.candidate = c.key) "
+        "WHERE n <= ? ORDER BY status, layer, reason, sentence_id",
         (judge, EXAMPLES_PER_GROUP),
     )
+    # What a person wrote was rated by nobody.
+    rows = [dict(r) | (dict.fromkeys(RATED) if r["edited"] else {}) for r in rows]
     return [
         Example(
             sentence_id=r["sentence_id"],

@@ -9,24 +9,30 @@ from datetime import UTC, datetime
 import pytest
 
 from multicsr.report.data import (
+    Attempt,
     Cascade,
     DevPoint,
     EndReason,
     EvaluationRow,
     Example,
     Funnel,
+    JudgeAgreement,
+    JudgeScores,
     LineReason,
     LossPoint,
     Point,
     ProvenanceRow,
     ProvenanceSection,
     ReportData,
+    Reviewed,
     Round,
     SeedCurve,
     SeedScore,
+    Story,
     Thresholds,
 )
 from multicsr.schemas import Status
+from tests.browsing import browser, visit  # noqa: F401 (fixtures)
 
 CREATED = datetime(2026, 3, 14, 15, 9, tzinfo=UTC)
 
@@ -141,6 +147,52 @@ def points(number: int, thresholds: Thresholds) -> tuple[Point, ...]:
     return tuple(out)
 
 
+CHAIN = ("length", "copy", "exemplar-leak", "curation", "duplicate")
+
+
+def curated(a: float, b: float, thresholds: Thresholds) -> tuple[str, str]:
+    """Why curation rejects these scores, and in numbers; nothing where it does not."""
+    if a < thresholds.alpha:
+        return "positive-too-far", f"a = {a:.2f} < α = {thresholds.alpha:g}"
+    if b > thresholds.beta:
+        return "negative-too-close", f"b = {b:.2f} > β = {thresholds.beta:g}"
+    return ("margin", f"a − b = {a - b:.2f}") if a < b + thresholds.gamma else ("", "")
+
+
+def stories(number: int, thresholds: Thresholds) -> tuple[Story, ...]:
+    """Sentences with one attempt or two, every end there is among them, and words by which one can be found."""
+    rng = random.Random(number)
+    out = []
+    for index in range(1, number + 1):
+        anchor, positive, negative = _TRIPLETS[index % len(_TRIPLETS)]
+        attempts: list[Attempt] = []
+        for attempt in range(2):
+            a, b = min(5.0, max(0.0, rng.gauss(3.7, 0.8))), min(5.0, max(0.0, rng.gauss(1.8, 1.1)))
+            reason, detail = curated(a, b, thresholds)
+            end = {"status": Status.REJECTED if reason else Status.ACCEPTED, "reason": reason, "detail": detail}
+            other = rng.random()
+            if other < 0.04:
+                end = {"status": Status.REJECTED, "filter": "copy", "reason": "positive-is-anchor"}
+            elif other < 0.06:
+                end = {"status": Status.FAILED, "filter": "judge", "reason": "no answer"}
+            elif other < 0.1 and not reason:
+                end = {"status": Status.REJECTED, "filter": "duplicate", "reason": "positive-duplicate"}
+            elif reason:
+                end |= {"filter": "curation"}
+            rated = end.get("filter") not in ("copy", "judge")
+            texts = {"positive": f"{positive} Number {index}.", "negative": f"{negative} Number {index}."}
+            scores = {"a": a, "b": b, "contradiction_negative": 0.8, "contradiction_positive": 0.1} if rated else {}
+            own = end.get("filter") in (None, "curation")
+            attempts.append(Attempt(attempt=attempt, mode="contrast", curated=own, **texts, **scores, **end))
+            if end["status"] is Status.ACCEPTED:
+                break
+        status = attempts[-1].status
+        out.append(
+            Story(sentence_id=index, line=index, text=f"{anchor} ({index})", status=status, attempts=tuple(attempts))
+        )
+    return tuple(out)
+
+
 def curves(seeds: int = 3, steps: int = 60) -> tuple[SeedCurve, ...]:
     out = []
     for seed in range(seeds):
@@ -210,6 +262,26 @@ def full() -> ReportData:
     """A run of two rounds and three seeds in which every section has something to show."""
     thresholds = Thresholds(alpha=3.0, beta=3.0, gamma=1.0)
     scatter = points(553, thresholds)
+    told = stories(427, thresholds)
+    person = (
+        told[4]
+        .attempts[0]
+        .model_copy(
+            update={
+                "status": Status.ACCEPTED,
+                "filter": "review",
+                "reason": "",
+                "detail": "",
+                "curated": False,
+                "reviewer": "ada, 2026-03-14T15:09:26+00:00",
+                "written": (told[4].attempts[0].positive, told[4].attempts[0].negative),
+                "positive": "A person wrote this.",
+                "a": None,
+                "b": None,
+            }
+        )
+    )
+    edited = told[4].model_copy(update={"attempts": (person,), "status": Status.ACCEPTED})
     return ReportData(
         title="runs/captions",
         created=CREATED,
@@ -235,6 +307,16 @@ def full() -> ReportData:
         positive_scores=tuple(point.a for point in scatter),
         negative_scores=tuple(point.b for point in scatter),
         examples=examples(),
+        stories=(*told[:4], edited, *told[5:]),
+        chain=CHAIN,
+        judge="likelihood (small.gguf)",
+        other_judges=(JudgeScores(name="nli", positive=(4.5, 4.0, 2.5), negative=(0.5, 1.0, 3.5)),),
+        agreements=(
+            JudgeAgreement(
+                first="likelihood (small.gguf)", second="nli", pairs=6, spearman=0.714, distance=0.45, same=2 / 3
+            ),
+        ),
+        reviewed=Reviewed(accepted=1, edited=1, rejected=0, reviewers=("ada",)),
         curves=curves(),
         evaluation=evaluation(),
         provenance=provenance(),
@@ -272,6 +354,7 @@ def big(full: ReportData) -> ReportData:
             "points": scatter,
             "positive_scores": tuple(point.a for point in scatter),
             "negative_scores": tuple(point.b for point in scatter),
+            "stories": (),
             "curves": curves(1, 5000),
         }
     )
@@ -301,6 +384,25 @@ def hostile(full: ReportData) -> ReportData:
     funnel = Funnel(
         lines=2, unusable=(LineReason(reason=HOSTILE[0], lines=1),), sentences=1, rejected=1, reasons=(lost,)
     )
+    attempt = Attempt(
+        attempt=0,
+        mode=HOSTILE[0],
+        status=Status.REJECTED,
+        filter=HOSTILE[1],
+        reason=HOSTILE[2],
+        reviewer=HOSTILE[3],
+        a=4.0,
+        b=1.0,
+    )
+    attempts = (
+        attempt.model_copy(update={"positive": text, "negative": text, "detail": text, "written": (text, text)})
+        for text in HOSTILE
+    )
+    stories = tuple(
+        Story(sentence_id=n, line=n, text=item.positive or "", status=Status.REJECTED, attempts=(item,))
+        for n, item in enumerate(attempts, 1)
+    )
+    judges = tuple(judge.model_copy(update={"name": HOSTILE[1]}) for judge in full.other_judges)
     spot = Point(sentence_id=1, a=2.5, b=2.5, status=Status.REJECTED, anchor="x")
     return full.model_copy(
         update={
@@ -308,6 +410,12 @@ def hostile(full: ReportData) -> ReportData:
             "version": HOSTILE[1],
             "funnel": funnel,
             "examples": rows,
+            "stories": stories,
+            "chain": (HOSTILE[0], "curation", HOSTILE[1]),
+            "judge": HOSTILE[2],
+            "other_judges": judges,
+            "agreements": (full.agreements[0].model_copy(update={"first": HOSTILE[0], "second": HOSTILE[1]}),),
+            "reviewed": Reviewed(accepted=1, edited=0, rejected=2, reviewers=(HOSTILE[0], HOSTILE[1])),
             "points": tuple(spot.model_copy(update={"anchor": text}) for text in HOSTILE) + full.points,
             "headline_set": HOSTILE[0],
             "evaluation": (full.evaluation[0].model_copy(update={"name": HOSTILE[0]}), *full.evaluation[1:]),

@@ -2,77 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Page
 
 from multicsr.report.data import ReportData
 from multicsr.report.html import render_report
+from tests.browsing import Visit
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy".*?>')
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    path = shutil.which("chromium")
-    if path is None:
-        reason = "no chromium on PATH; install it, on Debian with `apt-get install chromium`"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        profile = tmp_path_factory.mktemp("profile")
-        context = playwright.chromium.launch_persistent_context(profile, executable_path=path, args=FLAGS)
-        yield context
-        context.close()
-
-
-class Visit:
-    """An open page with all that it asked for and complained about."""
-
-    def __init__(self, page: Page, path: Path) -> None:
-        self.page = page
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        page.route("**/*", self._route)
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.goto(path.as_uri())
-        page.wait_for_load_state("networkidle")
-
-    def _route(self, route: Route) -> None:
-        self.requests.append(route.request.url)
-        if len(self.requests) == 1:
-            route.continue_()
-        else:
-            route.abort()
-
-
-@pytest.fixture
-def visit(browser: BrowserContext, tmp_path: Path) -> Iterator[Callable[[str], Visit]]:
-    page = browser.new_page()
-
-    def go(source: str) -> Visit:
-        path = tmp_path / "report.html"
-        path.write_text(source, "utf-8")
-        return Visit(page, path)
-
-    yield go
-    page.close()
 
 
 @pytest.fixture(params=["full", "empty", "failed", "hostile"])
@@ -174,13 +114,13 @@ def test_screen_reader_meets_landmarks_headings_and_named_charts(
     assert page.get_by_role("heading", level=1).inner_text() == (
         "427 sentences became 301 triplets; Spearman on stsb-dev rose from 86.7 to 87.1."
     )
-    sections = ["From lines to triplets", "Before and after", "Curation", "Training", "Examples", "Provenance"]
+    sections = ["From lines to triplets", "Before and after", "Curation", "Training", "Pairs", "Provenance"]
     for name in sections:
         assert page.get_by_role("region", name=name, exact=True).count() == 1, name
     for name in ("From lines to triplets", "Similarities of the judged triplets", "Loss by step"):
         assert page.get_by_role("img", name=name, exact=True).count() == 1, name
     assert page.get_by_role("table", name="Spearman × 100 before and after training").count() == 1
-    assert page.get_by_role("term").filter(has_text="hard negative").count() == 6
+    assert page.get_by_role("term").filter(has_text="hard negative").count() == 20, "a page of the browser"
 
 
 def test_text_in_charts_stays_legible_on_a_phone(visit: Callable[[str], Visit], full: ReportData) -> None:

@@ -154,7 +154,8 @@ def contains(corners: list[tuple[float, ...]], x: float, y: float) -> bool:
 def test_impossible_thresholds_draw_no_region(limits: tuple[float, float, float]) -> None:
     alpha, beta, gamma = limits
     root = parse(charts.scatter_chart([point(4, 1)], Thresholds(alpha=alpha, beta=beta, gamma=gamma)))
-    assert not of_class(root, "region")
+    (region,) = of_class(root, "region")  # which is there for whoever moves the thresholds
+    assert region.get("points") == ""
 
 
 def test_hostile_anchor_is_text(hostile_texts: tuple[str, ...]) -> None:
@@ -208,7 +209,7 @@ def test_no_line(lines: tuple[Series, ...]) -> None:
 def test_one_point_and_level_lines(points: list[tuple[float, float]]) -> None:
     root = parse(draw(Series("seed 0", points), Series("seed 1", ())))
     (end,) = of_class(root, "end")
-    assert 30 < float(end.get("cy") or 0) < 200
+    assert 30 < float(end.get("cy") or 0) <= 200
 
 
 def test_many_steps_are_averaged() -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import time
+from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -20,6 +21,7 @@ VOID = {"meta", "link", "img", "br", "input", "hr"}
 POLICY = (
     r"default-src 'none'; style-src-elem 'sha256-[\w+/]{43}='; style-src-attr 'unsafe-inline'; img-src data:; "
     r"base-uri 'none'; form-action 'none'"
+    r"(; script-src 'sha256-[\w+/]{43}='; require-trusted-types-for 'script'; trusted-types 'none')?"
 )
 
 
@@ -43,7 +45,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if not {"script", "style"} & set(self.open):
+            self.text += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attrs for name, attrs in self.tags if name == tag]
@@ -61,7 +64,9 @@ def test_page_is_whole_and_inert(data: ReportData) -> None:
     page = Page(source)
     assert page.open == []
     assert source.startswith("<!doctype html>")
-    assert {"script", "img", "iframe", "object", "embed", "form", "base"}.isdisjoint(tag for tag, _ in page.tags)
+    assert {"img", "iframe", "object", "embed", "form", "base"}.isdisjoint(tag for tag, _ in page.tags)
+    scripts = [{}, {"type": "application/gzip", "id": "stories"}] if data.stories else []
+    assert sorted(page.all("script"), key=len) == scripts
     for tag, attrs in page.tags:
         assert not [name for name in attrs if name.startswith("on")], (tag, attrs)
         for name in ("href", "src", "action", "xlink:href"):
@@ -76,10 +81,22 @@ def test_page_is_whole_and_inert(data: ReportData) -> None:
     assert "@import" not in style
 
 
-def test_the_policy_names_the_style_sheet_that_is_there(full: ReportData) -> None:
+def test_the_policy_names_the_style_sheet_and_the_script_that_are_there(full: ReportData) -> None:
     source = render_report(full)
     (style,) = re.findall(r"<style>(.*?)</style>", source, re.DOTALL)
-    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in source
+    (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    for kind, text in (("style-src-elem", style), ("script-src", script)):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind} 'sha256-{digest}'" in unescape(source)
+
+
+def test_the_script_is_the_same_whatever_the_run_holds(full: ReportData, hostile: ReportData) -> None:
+    """And makes no markup: no text of a run is ever parsed."""
+    scripts = {re.findall(r"<script>(.*?)</script>", render_report(data), re.DOTALL)[0] for data in (full, hostile)}
+    assert len(scripts) == 1
+    (script,) = scripts
+    for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "fetch("):
+        assert sink not in script
 
 
 def test_drawings_are_well_formed(data: ReportData) -> None:
