@@ -3,8 +3,8 @@
     python -m benchmarks.report [--pairs 100000] [--folder DIR]
 
 A run with so many sentences is made in a temporary folder: made-up words, one or two rounds of pairs, scores as a judge
-gives them, and the filter stage's own decisions. Its report is opened in a headless Chromium (on PATH), three times; the
-middle one of each time is told. Open means that the script says so: all sentences are unpacked, counted and listed.
+gives them, and the filter stage's own decisions. Its report is opened in a headless Chromium (on PATH), three times;
+the middle one of each time is told. Open means that the script says so: all sentences are unpacked, counted and listed.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ FROM candidates c JOIN sentences s ON s.id = c.sentence_id
 """
 # What people said last of a candidate, and have not taken back.
 REVIEWED = """
-(SELECT candidate, verdict, positive, negative, reviewer, at FROM reviews
+(SELECT candidate, verdict, positive, negative, reviewer, at, id FROM reviews
  WHERE id IN (SELECT max(id) FROM reviews GROUP BY candidate) AND verdict != 'withdrawn')
 """
 
@@ -295,7 +295,18 @@ class Store:
 
     def reviews(self) -> dict[str, Review]:
         """Candidate → what a person said of it last, where it was not taken back."""
-        return {row[0]: Review(*row[1:]) for row in self._db.execute(f"SELECT * FROM {REVIEWED}")}
+        return {row[0]: Review(*row[1:6]) for row in self._db.execute(f"SELECT * FROM {REVIEWED}")}
+
+    def review_of(self, candidate: str) -> Review | None:
+        row = self._db.execute(
+            "SELECT verdict, positive, negative, reviewer, at FROM reviews WHERE candidate = ? ORDER BY id DESC",
+            (candidate,),
+        ).fetchone()
+        return Review(*row) if row and row["verdict"] != "withdrawn" else None
+
+    def reviewed_last_first(self) -> list[str]:
+        """The candidates that people have said something of, the latest first."""
+        return [row[0] for row in self._db.execute(f"SELECT candidate FROM {REVIEWED} ORDER BY id DESC")]
 
     # --- training and evaluation -------------------------------------------------------------------------------------
 

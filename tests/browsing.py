@@ -49,7 +49,6 @@ class Visit:
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(path.as_uri())
-        page.wait_for_load_state("networkidle")
         page.wait_for_selector(READY, state="attached")
 
     def _route(self, route: Route) -> None:

@@ -236,7 +236,7 @@ def _examples(store: Store, judge: str) -> list[Example]:
         (judge, EXAMPLES_PER_GROUP),
     )
     # What a person wrote was rated by nobody.
-    rows = [dict(r) | (dict.fromkeys(RATED) if r["edited"] else {}) for r in rows]
+    shown = [dict(row) | (dict.fromkeys(RATED) if row["edited"] else {}) for row in rows]
     return [
         Example(
             sentence_id=r["sentence_id"],
@@ -254,7 +254,7 @@ def _examples(store: Store, judge: str) -> list[Example]:
             reason=r["reason"],
             detail=r["detail"],
         )
-        for r in rows
+        for r in shown
     ]
 
 

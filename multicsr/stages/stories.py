@@ -157,9 +157,7 @@ def _names(names: dict[str, str]) -> dict[str, str]:
 Rated = dict[str, tuple[float, float]]
 
 
-def _agreement(
-    first: str, second: str, one: Rated, two: Rated, thresholds: Thresholds | None
-) -> JudgeAgreement | None:
+def _agreement(first: str, second: str, one: Rated, two: Rated, thresholds: Thresholds | None) -> JudgeAgreement | None:
     both = [key for key in one if key in two]
     if not both:
         return None

@@ -334,5 +334,5 @@ def test_printed_it_is_a_document(visit: Go, full: ReportData, tmp_path: Path) -
     for sheet in document:
         drawn = sheet.render(scale=0.5).to_pil().convert("L")
         assert drawn.getpixel((2, 2)) > 250, "paper is white, also where the screen is dark"
-        assert drawn.getextrema()[0] < 128, "no sheet is empty"
+        assert drawn.getextrema()[0] < 200, "no sheet is empty"
     document.close()
