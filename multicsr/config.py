@@ -305,6 +305,7 @@ def load_config(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     base: Config | None = None,
+    origin: str = "command line",
 ) -> Config:
     """Builds the effective configuration.
 
@@ -313,12 +314,13 @@ def load_config(
         flags: dotted key → value, as given on the command line; None is null.
         environ: environment variables; `MULTICSR_GENERATE__OMEGA=0.3` sets `generate.omega`. Defaults to os.environ.
         base: start from this configuration instead of the defaults (an existing run's).
+        origin: what messages call the place where the flags come from.
 
     Raises:
         ConfigError: naming every wrong key with its value, reason and origin.
         UsageError: the file cannot be read, or is no YAML mapping.
     """
-    return resolve_config(path, flags=flags, environ=environ, base=base).config
+    return resolve_config(path, flags=flags, environ=environ, base=base, origin=origin).config
 
 
 class Resolved(NamedTuple):
@@ -334,13 +336,14 @@ def resolve_config(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     base: Config | None = None,
+    origin: str = "command line",
 ) -> Resolved:
     """As `load_config`, and where each value came from: the file's path, the variable, or the command line."""
     layers = _Layers(base or Config())
     if path is not None:
         layers.add_file(path)
     layers.add_environment(os.environ if environ is None else environ)
-    layers.add_flags(flags or {})
+    layers.add_flags(flags or {}, origin)
     return Resolved(layers.config(), layers.origins)
 
 
@@ -396,10 +399,10 @@ class _Layers:
             else:
                 self._problems.append(f"{name}: no such configuration key `{key}`{_nearest(key)}")
 
-    def add_flags(self, flags: Mapping[str, Any]) -> None:
+    def add_flags(self, flags: Mapping[str, Any], origin: str) -> None:
         for key, value in flags.items():
             if _is_key(key):
-                self._add(_nested(key, value), "command line")
+                self._add(_nested(key, value), origin)
             else:
                 self._problems.append(f"{key}: no such configuration key{_nearest(key)}")
 

@@ -13,7 +13,7 @@ import itertools
 import json
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 from pathlib import Path
@@ -21,9 +21,11 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 from multicsr.config import BUNDLED
 from multicsr.errors import InputError, UsageError
-from multicsr.schemas import InputRejection, Sentence
+from multicsr.schemas import InputRejection, Sentence, content_hash
 
 STDIN = "-"
+GIVEN = "python"
+"""The source of sentences that a program gives."""
 EXTENSIONS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 USUAL_COLUMNS = ("sentence", "text", "sentence1", "sent0")
 
@@ -85,13 +87,27 @@ def read_sentences(
         raise InputError(f"{where}: cannot be read: {error.strerror or error}") from None
 
 
+def given_sentences(items: Iterable[object], *, max_chars: int = 1000) -> Iterator[Sentence | InputRejection]:
+    """The same for sentences that a program gives: item N is line N; what is no text is rejected as malformed."""
+    for line, item in enumerate(items, 1):
+        if isinstance(item, str):
+            yield _sentence(_Text(line, item), max_chars)
+        else:
+            yield InputRejection(line=line, reason="malformed", detail=f"a {type(item).__name__}, not a text")
+
+
+def given_digest(items: Iterable[object]) -> str:
+    """SHA-256 (hex) of what a program gives."""
+    return content_hash([item if isinstance(item, str) else [type(item).__name__] for item in items])
+
+
 def source_digest(source: str) -> str | None:
-    """SHA-256 (hex) of the source's bytes; None for standard input, which can be read only once.
+    """SHA-256 (hex) of the source's bytes; None of what can be read only once: standard input, a program's sentences.
 
     Raises:
         InputError: the source cannot be opened or read.
     """
-    if source == STDIN:
+    if source in (STDIN, GIVEN):
         return None
     try:
         with _open(source, None) as stream:

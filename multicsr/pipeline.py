@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from multicsr.filtering import bind_filters
 from multicsr.forking import adopt
 from multicsr.provenance import check_unchanged
@@ -16,8 +18,11 @@ from multicsr.stages.train import train_encoders
 from multicsr.workspace import Workspace
 
 
-def run(work: Workspace) -> None:
+def run(work: Workspace, sentences: Sequence[object] | None = None) -> None:
     """Runs every stage that its inputs call for, from wherever the run folder stands.
+
+    Args:
+        sentences: of a run whose source is a program, see `ingest`.
 
     Raises:
         MulticsrError: what stops a run, with what to do about it. What was stored stays.
@@ -25,7 +30,7 @@ def run(work: Workspace) -> None:
         InterruptedRunError: the user stopped it; the same call goes on.
     """
     check(work)
-    ingest(work)
+    ingest(work, sentences)
     adopt(work)
     check_unchanged(work)
     write_rounds(work)

@@ -9,10 +9,11 @@ from functools import cached_property
 from itertools import count, islice
 from typing import Any, NamedTuple
 
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 
 from multicsr.agents.drafts import Drafts, by_judge, by_likelihood, choosable, writing_mode
 from multicsr.agents.judge import JudgeAgent
+from multicsr.agents.runnable import Agent
 from multicsr.backends.base import LanguageModel
 from multicsr.config import GenerateConfig
 from multicsr.errors import ModelError, PromptError
@@ -50,7 +51,7 @@ class _Drafted(NamedTuple):
     negative: Sequence[Written]
 
 
-class GeneratorAgent(Runnable[Anchor, Answer]):
+class GeneratorAgent(Agent[Anchor | str, Answer]):
     """Writes a pair for each anchor by contrastive decoding: each relation's prompt is the other's opposite.
 
     A model that cannot contrast token by token writes `drafts` sentences instead, of which one is chosen: by its
@@ -122,18 +123,7 @@ class GeneratorAgent(Runnable[Anchor, Answer]):
         recipe["model"] = self.model.info.fingerprint
         return content_hash(recipe)
 
-    def invoke(self, input: Anchor | str, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
-        return self.batch([input])[0]
-
-    def batch(
-        self,
-        inputs: Sequence[Anchor | str],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[Answer]:
-        """One answer for each input, in order."""
+    def answers(self, inputs: Sequence[Anchor | str]) -> list[Answer]:
         answers = dict(self.batch_as_completed(inputs))
         return [answers[n] for n in range(len(answers))]
 

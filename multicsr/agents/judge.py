@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
-from langchain_core.runnables import Runnable, RunnableConfig
-
+from multicsr.agents.runnable import Agent
 from multicsr.backends.base import LanguageModel
 from multicsr.calibration import Calibration, find_calibration
 from multicsr.containment import Contained, Limits
@@ -44,7 +43,7 @@ class _Opened:
     members: Mapping[str, JudgeAgent] = field(default_factory=dict)
 
 
-class JudgeAgent(Runnable[Pair, Answer]):
+class JudgeAgent(Agent[Pair, Answer]):
     """A judge plugin with its options, its prompts, its models, and the judges that it asks.
 
     Whatever a plugin does, every pair gets its answer (see `Contained`); errors of multicsr itself, such as a model's
@@ -214,18 +213,7 @@ class JudgeAgent(Runnable[Pair, Answer]):
             "judges": {at: member._recipe(describe) for at, member in opened.members.items()},
         }
 
-    def invoke(self, input: Pair, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
-        return self.batch([input])[0]
-
-    def batch(
-        self,
-        inputs: Sequence[Pair],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[Answer]:
-        """One answer for each pair, in order."""
+    def answers(self, inputs: Sequence[Pair]) -> list[Answer]:
         _ = self.model  # which takes its time to open; that is none of the plugin's
         with spending_below(self._part) if self._part else nullcontext():
             return [self._finished(answer) for answer in self.contained.answers(list(inputs))]

@@ -182,8 +182,9 @@ def _written(recipe: Mapping[str, Any], config: GenerateConfig, swapped: bool) -
     """What a generation recipe says; the configuration tells which of its prompts wrote the positive."""
     model, options = recipe.get("model", {}), recipe.get("options", {})
     told: dict[str, Any] = {}
+    named = ("entailment", "entailment-chat") if config.entailment == "auto" else (config.entailment,)
     for ref, digest in recipe.get("prompts", {}).items():
-        wrote_positive = config.entailment in (ref, ref.rpartition(".v")[0])
+        wrote_positive = not {ref, ref.rpartition(".v")[0]}.isdisjoint(named)
         side = "positive" if wrote_positive != bool(swapped) else "negative"
         told |= {f"prompt_{side}": ref, f"prompt_{side}_hash": digest}
     return told | {

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from multicsr.errors import InputError, RunFolderError
-from multicsr.ingest import read_sentences, source_digest
+from multicsr.ingest import GIVEN, given_digest, given_sentences, read_sentences, source_digest
 from multicsr.progress import Task
 from multicsr.schemas import InputRejection, Sentence, content_hash
 from multicsr.workspace import Workspace
 
 
-def ingest(work: Workspace) -> None:
+def ingest(work: Workspace, given: Sequence[object] | None = None) -> None:
     """Reads the input into the store, whole or not at all; a run that has its sentences keeps them.
+
+    Args:
+        given: the sentences of a run whose source is a program; one that has its sentences needs them no more, and if
+            they are given again, they are to be the same.
 
     Raises:
         InputError: the input cannot be read or holds no sentence.
@@ -21,7 +25,7 @@ def ingest(work: Workspace) -> None:
         InterruptedRunError: the user stopped it; nothing of the input is stored then.
     """
     config = work.config.input
-    digest = source_digest(config.source)
+    digest = source_digest(config.source) if given is None else given_digest(given)
     inputs = content_hash(config.model_dump(mode="json"), digest)
     if done := work.store.stage("ingest"):
         if digest is not None and done.inputs != inputs:
@@ -33,7 +37,12 @@ def ingest(work: Workspace) -> None:
             )
         return
     begun = time.monotonic()
-    items = read_sentences(config.source, column=config.column, max_chars=config.max_chars)
+    if given is not None:
+        items = given_sentences(given, max_chars=config.max_chars)
+    elif config.source == GIVEN:
+        raise InputError(f"input.source = {GIVEN}: a program gives the sentences, by multicsr.run(sentences, …)")
+    else:
+        items = read_sentences(config.source, column=config.column, max_chars=config.max_chars)
     with work.reporter.task(f"read {config.source}", None) as task:
         counts = work.store.replace_input(_stoppable(work, items, task), limit=config.limit)
     if not counts["sentences"]:
