@@ -45,8 +45,8 @@ def main() -> None:
         other = scored[row.anchor]
         if row.similarity_positive is not None and other.similarity_positive is not None:
             print(f"{row.anchor[:22]:>22} {row.similarity_positive:>11.1f} {other.similarity_positive:>13.1f}")
-    for run in (usual, mine):
-        print(f"{run.config.judge.name}: {run.counts.accepted} of {run.counts.sentences} accepted")
+    for name, run in (("likelihood", usual), ("shared-words", mine)):
+        print(f"{name}: {run.counts.accepted} of {run.counts.sentences} accepted")
 
 
 if __name__ == "__main__":

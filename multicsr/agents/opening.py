@@ -16,6 +16,7 @@ from multicsr.backends.base import LanguageModel
 from multicsr.backends.opening import open_model
 from multicsr.config import Config
 from multicsr.containment import Limits
+from multicsr.naming import chosen_judge
 from multicsr.registry import Registry
 from multicsr.schemas import (
     Completion,
@@ -56,7 +57,7 @@ class Agents:
     @cached_property
     def judge(self) -> JudgeAgent:
         """A `Pair` in, a `Score` or a `Failure` out."""
-        config = self.config.judge
+        config = chosen_judge(self.config.judge, self.config.generate.llm)
         registry = Registry.load(self.config.plugins)
         return JudgeAgent(
             registry.get("judge", config.name, "judge.name"),
