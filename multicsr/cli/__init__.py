@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Stage 3: trains the encoder on the accepted triplets.",
     "evaluate": "Measures the encoder before and after training.",
     "report": "Writes the run's report.html.",
+    "review": "Opens a page to accept, reject and edit borderline pairs.",
     "explain": "Tells the whole story of one sentence.",
     "sweep": "Shows what other thresholds would accept.",
     "compare": "Shows runs side by side.",
