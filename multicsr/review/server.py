@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > MAX_BODY:
-            self._refuse(HTTPStatus.CONTENT_TOO_LARGE, f"send at most {MAX_BODY} bytes, and say how many")
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"send at most {MAX_BODY} bytes, and say how many")
             return
         body, desk = self.rfile.read(int(length)), self.server.desk
         if name == "decide":
