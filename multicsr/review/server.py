@@ -7,6 +7,7 @@ import json
 import queue
 import secrets
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -71,6 +72,11 @@ class ReviewServer(ThreadingHTTPServer):
             self.shutdown()
             thread.join()
             self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a browser that has left; anything else is a mistake of ours."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def ask(self, job: Callable[[], Any]) -> Any:
         """Has the run's thread do something, and waits for it."""
@@ -173,7 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
         }.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         self._refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)

@@ -46,7 +46,7 @@ def request(
     connection.endheaders(data)
     answer = connection.getresponse()
     text = answer.read().decode()
-    found = json.loads(text) if answer.getheader("Content-Type") == "application/json" else text
+    found = json.loads(text) if answer.getheader("Content-Type") == "application/json" and text else text
     connection.close()
     return answer.status, dict(answer.getheaders()), found
 
@@ -57,14 +57,8 @@ def said(run: Path) -> list[tuple[str, ...]]:
         return [tuple(row) for row in stored.store.query(f"SELECT {columns} FROM reviews ORDER BY id")]
 
 
-def body(item: dict[str, Any], verdict: str, **changed: str) -> dict[str, str]:
-    return {
-        "key": item["key"],
-        "verdict": verdict,
-        "positive": item["positive"],
-        "negative": item["negative"],
-        **changed,
-    }
+def body(item: dict[str, Any], said: str, **changed: str) -> dict[str, str]:
+    return {"verdict": said, **{name: item[name] for name in ("key", "positive", "negative")}, **changed}
 
 
 def test_a_verdict_is_stored_before_it_is_answered_and_ends_the_sentence(run: Path, review: Start) -> None:
