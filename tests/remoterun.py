@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from multicsr.config import DEFAULT_FILTERS, load_config
+from multicsr.config import DEFAULT_FILTERS, Config, load_config
 from multicsr.pipeline import check, write_rounds
 from multicsr.provenance import check_unchanged
 from multicsr.registry import Registry
@@ -38,13 +38,18 @@ def save_sentences(path: Path, count: int) -> Path:
     return path
 
 
-def open_run(folder: Path, sentences: Path, url: str, **settings: Any) -> Workspace:
+def run_config(sentences: Path, llm: str, **settings: Any) -> Config:
     """Filters that reject nothing for its words; `settings` are configuration keys, with __ for the dot."""
     flags: dict[str, Any] = {f"filters.{name}": None for name in DEFAULT_FILTERS if name not in ("copy", "curation")}
-    flags |= {"input.source": str(sentences), "generate.llm": f"openai:tiny@{url}", "generate.omega": 0, "rounds": 1}
+    flags |= {"input.source": str(sentences), "generate.llm": llm, "generate.omega": 0, "rounds": 1}
     flags |= {f"remote.{key}": value for key, value in QUICK.items()}
     flags |= {key.replace("__", "."): value for key, value in settings.items()}
-    return Workspace.create(folder, load_config(flags=flags, environ={}))
+    return load_config(flags=flags, environ={})
+
+
+def open_run(folder: Path, sentences: Path, url: str, **settings: Any) -> Workspace:
+    """The run of the model `tiny` on a server."""
+    return Workspace.create(folder, run_config(sentences, f"openai:tiny@{url}", **settings))
 
 
 def go_on(work: Workspace) -> None:

@@ -80,8 +80,8 @@ def by_likelihood(model: LanguageModel, omega: float, asked: Sequence[Drafts]) -
 def by_judge(judge: JudgeAgent, asked: Sequence[Drafts]) -> list[Answer]:
     """Of each, the draft that the judge finds best for its role.
 
-    That is the most similar one that is no contradiction for a positive, and for a hard negative the likeliest
-    contradiction, or the least similar one where the judge tells none.
+    For a positive that is the one with the greatest similarity − 5 · P(contradiction), for a hard negative the one with
+    the least; where the judge tells no contradictions, the most and the least similar one.
     """
     pairs = [Pair(first=one.anchor, second=text) for one in asked for text in one.texts.values()]
     with spending_below(CHOICE):

@@ -160,9 +160,7 @@ class GeneratorAgent(Agent[Anchor | str, Answer]):
     def _chosen(self, drafted: Sequence[_Drafted]) -> Iterator[tuple[int, Answer]]:
         """The candidates made of the best drafts."""
         asked = [half for one in drafted for half in self._halves(one)]
-        best: list[Written] = [
-            next((a for a in half.answers if isinstance(a, Completion)), half.answers[0]) for half in asked
-        ]
+        best: list[Written] = [_first_usable(half) for half in asked]
         doubtful = list(choosable(asked))
         choice = [asked[n] for n in doubtful]
         if self.mode == "sequence":
@@ -287,6 +285,12 @@ class GeneratorAgent(Agent[Anchor | str, Answer]):
             mode=self.mode,
             exemplars=tuple(shown),
         )
+
+
+def _first_usable(half: Drafts) -> Written:
+    """A sentence; else what the model wrote instead; else why it wrote nothing."""
+    places = [*half.texts, *(n for n, answer in enumerate(half.answers) if isinstance(answer, Completion)), 0]
+    return half.answers[places[0]]
 
 
 def _generated(answer: Completion) -> Generated:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -30,9 +32,11 @@ from multicsr.report.data import (
     SeedScore,
     Thresholds,
 )
+from multicsr.report.words import all_spent
 from multicsr.reviewing import EDITED
 from multicsr.rows import REVIEW
 from multicsr.schemas import Status
+from multicsr.spending import Spent
 from multicsr.stages.evaluate import findings
 from multicsr.stages.stories import judges, reviewed, stories
 from multicsr.store import REVIEWED, Store
@@ -220,8 +224,23 @@ def _cascade(store: Store, judge: str) -> Cascade | None:
         high=options["high"],
         alone=pairs.get(False, 0),
         escalated=pairs.get(True, 0),
-        second_spent=next((row for row in store.spent() if row.stage == SECOND_JUDGE), None),
+        second_spent=_second_spent(store, set(_models(recipe["judges"]["second"]))),
     )
+
+
+def _second_spent(store: Store, models: set[str]) -> Spent | None:
+    """What a cascade's second judge took, with those that it asks itself; not what another took before it."""
+    stages = re.compile(rf"{SECOND_JUDGE}(: .*)?")
+    rows = [row for row in store.spent() if stages.fullmatch(row.stage) and row.model in models]
+    return all_spent(rows) if rows else None
+
+
+def _models(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The language models of a judge and of those that it asks."""
+    if recipe["model"]:
+        yield recipe["model"]["spec"]
+    for member in recipe["judges"].values():
+        yield from _models(member)
 
 
 def _examples(store: Store, judge: str) -> list[Example]:
