@@ -11,7 +11,7 @@ import yaml
 
 import multicsr
 from multicsr.config import BUNDLED
-from multicsr.export.published import published
+from multicsr.export.published import published, without_secrets
 from multicsr.export.rows import ExportRow, export_rows
 from multicsr.export.tables import write_parquet
 from multicsr.reading import StoredRun
@@ -55,10 +55,14 @@ def _is_accepted(row: ExportRow) -> bool:
 
 
 def _public(row: ExportRow) -> ExportRow:
-    """Without folders, and without the names of reviewers, which stand in the details."""
-    filters = tuple(it.model_copy(update={"detail": ""}) if it.filter == REVIEW else it for it in row.filters)
-    detail = "" if row.decided_by == REVIEW else row.detail
-    return row.model_copy(update={"llm": published(row.llm), "filters": filters, "detail": detail})
+    """Without folders and servers, and without the names of reviewers, which stand in the details."""
+    filters = tuple(it.model_copy(update=_told(it.filter, it.reason, it.detail)) for it in row.filters)
+    told = _told(row.decided_by, row.reason, row.detail)
+    return row.model_copy(update={"llm": published(row.llm), "filters": filters} | told)
+
+
+def _told(layer: str, reason: str, detail: str) -> dict[str, str]:
+    return {"reason": without_secrets(reason), "detail": "" if layer == REVIEW else without_secrets(detail)}
 
 
 def dataset_card(run: StoredRun, counts: Mapping[str, int], license: str | None) -> str:
@@ -137,7 +141,7 @@ def _facts(run: StoredRun) -> list[tuple[Any, ...]]:
         ("what", "which"),
         ("sentences", published(config.input.source)),
         ("language model", published(config.generate.llm)),
-        *((f"its {name}", published(value)) for name, value in model.get("details", {}).items()),
+        *((f"its {name}", told) for name, told in published(model.get("details", {})).items() if told is not None),
         ("its fingerprint", model.get("fingerprint", "none: nothing was written")),
         ("prompts", ", ".join(prompts) or "none"),
         ("contrast", f"ω = {config.generate.omega:g}, α_p = {config.generate.plausibility:g}"),

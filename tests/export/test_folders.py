@@ -14,10 +14,13 @@ from markdown_it import MarkdownIt
 from sentence_transformers import SentenceTransformer
 
 from multicsr.errors import StageError
+from multicsr.export.encoder import encoder_card
 from multicsr.export.target import MANIFEST
 from multicsr.exporting import ExportOptions, Format, export
 from multicsr.reading import reading
 from multicsr.train.encoder import quiet
+from tests import remoterun
+from tests.servers import KEY, Body, Server, last
 
 TEXTS = ["the cat eats bread", "no dog", "the woman sees flowers in the garden and the dog"]
 
@@ -57,6 +60,30 @@ def test_nothing_in_the_hub_folder_tells_of_this_machine(run: Path, trained: Pat
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert str(run.parent.parent).encode() not in path.read_bytes(), path
+
+
+def test_nothing_that_leaves_tells_of_a_remote_model_s_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    sentences = remoterun.save_sentences(tmp_path / "sentences.txt", 8)
+
+    def answer(body: Body) -> str | int | Body:
+        refused = "messages" in body and "number 3 of" in last(body)
+        return {"error": {"message": f"refused by {server.url}"}, "status": 400} if refused else remoterun.writer(body)
+
+    with Server(answer, key=KEY) as server:
+        settings = {"remote__base_url": server.url, "judge__llm": f"openai:tiny@{server.url}"}
+        with remoterun.open_run(tmp_path / "run", sentences, server.url, **settings) as work:
+            remoterun.go_on(work)
+            assert work.config.generate.llm == f"openai:tiny@{server.url}"
+    export(tmp_path / "run", Format.HUB, tmp_path / "set", ExportOptions(everything=True))
+    rest = datasets.load_dataset(str(tmp_path / "set"), "rejected", split="train", cache_dir=str(tmp_path / "cache"))
+    assert any("refused by http://private-host" in row["reason"] for row in rest if row["status"] == "failed")
+    with reading(tmp_path / "run") as stored:
+        told = [encoder_card(stored, None).encode()]
+    told += [path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file()]
+    for content in told:
+        assert server.url.removeprefix("http://").partition("/")[0].encode() not in content
+    assert "`openai:tiny`" in front_of(tmp_path / "set")[1]
 
 
 def test_the_licence_is_said_to_be_unknown_where_nobody_said_it(run: Path, tmp_path: Path) -> None:
