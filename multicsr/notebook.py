@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,8 @@ class NotebookReporter:
         from IPython.display import display
 
         self._display: Callable[..., Any] = display
+        # From tqdm, once a library imports it: no widgets are needed for these bars.
+        warnings.filterwarnings("ignore", message="IProgress not found")
 
     class _Task:
         def __init__(self, advance: Callable[[int, str], None]) -> None:
@@ -81,7 +84,10 @@ def _bar(name: str, done: int, total: int | None, seconds: float, note: str) -> 
     unfinished = total is not None and 0 < done < total
     left = f", {(total - done) / rate:.0f} s left" if total and unfinished else f" in {seconds:.1f} s" if done else ""
     count = f"{done:,}" if total is None else f"{done:,} of {total:,}"
-    told = f"{count}{f', {rate:.1f}/s' if done else ''}{left}{f', {note}' if note else ''}"
+    told = f"{count}{f', {rate:.1f}/s' if done else ''}{left}"
+    if total is None and not done:
+        told = f"{seconds:.1f} s" if seconds else "…"
+    told += f", {note}" if note else ""
     bar = "" if total is None else f'<progress value="{done}" max="{max(total, 1)}"></progress> '
     return f"<div>{_text(name)} {bar}{_text(told)}</div>"
 
