@@ -127,7 +127,7 @@ class Desk:
             "accepted": item.accepted,
             "verdict": review.verdict if review else None,
             "signature": visible(review.signature) if review else "",
-            "edited": bool(review) and is_edited(self._written(item), review),
+            "edited": review is not None and is_edited(self._written(item), review),
             "written": [visible(item.positive), visible(item.negative)],
         }
 

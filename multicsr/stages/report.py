@@ -84,7 +84,8 @@ def report_data(work: Workspace) -> ReportData:
     judge = store.get_meta("judge") or ""
     judge_name, other_judges, agreements = judges(store, thresholds)
     scores = store.query(
-        f"SELECT {PLACED} FROM scores r LEFT JOIN decisions d ON d.candidate = r.candidate "
+        f"SELECT {PLACED} FROM scores r JOIN candidates c ON c.key = r.candidate "
+        "LEFT JOIN decisions d ON d.sentence_id = c.sentence_id AND d.candidate = c.key "
         "WHERE r.recipe = ? AND r.failure IS NULL ORDER BY r.candidate",
         (judge,),
     )

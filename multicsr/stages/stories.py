@@ -20,6 +20,7 @@ from multicsr.rows import REVIEW
 from multicsr.schemas import Status
 from multicsr.store import REVIEWED, Store
 
+# The plus keeps SQLite from the index by (recipe, attempt, sentence), which here would be read whole for each sentence.
 STORIES = f"""
 SELECT s.id, s.line, s.text, c.key, c.attempt, c.mode, c.positive, c.negative, c.failure,
 r.a, r.b, r.contradiction_a, r.contradiction_b, r.failure AS judge_failure,
@@ -27,7 +28,7 @@ d.candidate, d.status, d.swapped,
 (SELECT count(*) FROM verdicts v WHERE v.candidate = c.key AND v.swap) % 2 AS exchanged,
 w.verdict, w.filter, w.reason, w.detail,
 h.verdict AS human, h.positive AS human_positive, h.negative AS human_negative, h.reviewer, h.at
-FROM sentences s LEFT JOIN candidates c ON c.sentence_id = s.id AND c.recipe = ?
+FROM sentences s LEFT JOIN candidates c ON c.sentence_id = s.id AND +c.recipe = ?
 LEFT JOIN scores r ON r.candidate = c.key AND r.recipe = ?
 LEFT JOIN decisions d ON d.sentence_id = s.id
 LEFT JOIN verdicts w ON w.candidate = c.key AND w.verdict != 'accepted' AND w.filter != '{REVIEW}'
