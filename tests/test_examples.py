@@ -10,12 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from tests import remoterun
+from tests.servers import KEY, Server
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PRINTS = {
     "own_sentences": ["<Run 'runs/support': 8 sentences, ", "paraphrase", "with “I paid two times.”", "report: runs"],
     "compare_llms": ["bundled-llm", "other-llm", "  bundled:  "],
     "custom_filter": ["called directly: accepted=False reason='bare-negation'", "of 2 sentences"],
     "custom_judge": ["shared-words", "likelihood: ", "shared-words: "],
+    "remote_generator": [
+        "<Run 'runs/remote-generator': 2 sentences, ",
+        "paraphrase   The museum opens its new wing in spring. once again   (a = ",
+        "contradicts  it is not so that The museum opens its new wing in spring.   (b = ",
+        "written by openai:tiny, judged by bundled",
+        "report: runs/remote-generator/report.html",
+    ],
 }
 LIMITS = {"own_sentences": 8}
 
@@ -30,13 +40,27 @@ def test_every_example_is_tried_and_says_what_it_shows() -> None:
 
 
 @pytest.mark.bundled
-@pytest.mark.parametrize("name", sorted(PRINTS))
+@pytest.mark.parametrize("name", sorted(PRINTS.keys() - {"remote_generator"}))
 def test_an_example_runs_and_prints_what_it_shows(name: str, tmp_path: Path) -> None:
-    environ = {**os.environ, "MULTICSR_INPUT__LIMIT": str(LIMITS.get(name, 2)), "MULTICSR_GENERATE__MAX_TOKENS": "20"}
+    run(name, tmp_path)
+
+
+@pytest.mark.bundled
+def test_the_remote_generator_is_asked_and_the_judge_is_local(tmp_path: Path) -> None:
+    with Server(remoterun.writer, key=KEY) as server:
+        run("remote_generator", tmp_path, "tiny", "--base-url", server.url, OPENAI_API_KEY=KEY, MULTICSR_ROUNDS="1")
+        said = [body["messages"][0]["content"] for body in server.tally.bodies if "messages" in body]
+    assert any(text.startswith("Rewrite") for text in said)
+    assert not any(text.startswith("Rate") for text in said)
+
+
+def run(name: str, folder: Path, *arguments: str, **environ: str) -> None:
+    """Runs an example in a folder of its own, and looks at what it prints."""
+    few = {"MULTICSR_INPUT__LIMIT": str(LIMITS.get(name, 2)), "MULTICSR_GENERATE__MAX_TOKENS": "20"}
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py")],
-        cwd=tmp_path,
-        env=environ,
+        [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
+        cwd=folder,
+        env={**os.environ, **few, **environ},
         capture_output=True,
         text=True,
         check=False,
@@ -44,4 +68,4 @@ def test_an_example_runs_and_prints_what_it_shows(name: str, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     for text in PRINTS[name]:
         assert text in done.stdout, done.stdout
-    assert [entry.name for entry in tmp_path.iterdir()] == ["runs"]
+    assert [entry.name for entry in folder.iterdir()] == ["runs"]
