@@ -56,7 +56,7 @@ def print_summary(work: Workspace, *, as_json: bool) -> None:
 
 def _rounds(counts: Funnel, console: SafeConsole) -> Table:
     """Each round's pairs, and the share of all sentences that are accepted after it."""
-    rounds = table(console, *(Column(name, justify="right") for name in ("round", "written", "accepted", "yield so far")))
+    rounds = table(console, *(Column(name, justify="right") for name in ("round", "written", "accepted", "yield")))
     accepted = 0
     for row in counts.rounds:
         accepted += row.accepted
