@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import click
 
-from multicsr.schemas import Capability, ContrastRequest, ModelInfo
+from multicsr.schemas import METHODS, ContrastRequest, ModelInfo
 
 WORDS = (
     *("a", "the", "man", "woman", "dog", "plays", "reads", "guitar", "rain", "bridge", "réseau", "θάλασσα", "машина"),
@@ -39,7 +39,7 @@ class _BegunError(Exception):
 class _Model:
     """A language model that is asked for the first time."""
 
-    info = ModelInfo(spec="x", backend="x", fingerprint="x" * 64, capabilities=frozenset(Capability))
+    info = ModelInfo(spec="x", backend="x", fingerprint="x" * 64, capabilities=METHODS)
 
     def contrast(self, requests: Iterable[ContrastRequest]) -> Iterator[NoReturn]:
         next(iter(requests))

@@ -17,7 +17,7 @@ from multicsr.containment import Contained, Misbehaviour
 from multicsr.errors import MulticsrError, PluginError, UsageError
 from multicsr.oddities import ODD_TEXTS, PLAIN, MadeUpModel, odd_pairs, odd_triplets
 from multicsr.registry import Plugin, Registry
-from multicsr.schemas import Capability, Failure, Pair, Record, Score, Verdict
+from multicsr.schemas import METHODS, Failure, Pair, Record, Score, Verdict
 from multicsr.templates import PromptLibrary
 from multicsr.timelimit import TimeLimitError, call_within
 
@@ -169,7 +169,7 @@ class _Trial:
         if plugin.kind == "filter":
             return Contained(plugin, plugin.bind(self._options, "options"))
         if serves not in self._agents:  # judges have no memory, but may have a model to load
-            model = MadeUpModel(frozenset(Capability), serves=serves)
+            model = MadeUpModel(METHODS, serves=serves)
             prompts = PromptLibrary.load()
             self._agents[serves] = JudgeAgent(
                 plugin, self._options, registry=self._registry, prompts=prompts, open_model=lambda spec: model

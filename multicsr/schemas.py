@@ -39,6 +39,10 @@ class Capability(StrEnum):
     SCHEMA = "schema"
 
 
+METHODS = frozenset({Capability.GENERATE, Capability.CONTRAST, Capability.SCORE})
+"""What a model whose weights are here can do: the methods of `LanguageModel`."""
+
+
 class Sampling(Record):
     """How the next token is chosen and when a completion ends. Temperature 0 is greedy."""
 

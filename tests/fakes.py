@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from multicsr.schemas import (
+    METHODS,
     Capability,
     Completion,
     ContrastRequest,
@@ -15,7 +16,6 @@ from multicsr.schemas import (
     TokenLogProbs,
 )
 
-LOCAL = frozenset({Capability.GENERATE, Capability.CONTRAST, Capability.SCORE})
 """What every local model can do."""
 
 
@@ -26,7 +26,7 @@ class FakeModel:
         self,
         write: Callable[[GenerateRequest], str | None] = lambda request: request.prompt,
         log_prob: Callable[[str, str], float | None] = lambda prompt, text: -1.0,
-        capabilities: frozenset[Capability] = LOCAL,
+        capabilities: frozenset[Capability] = METHODS,
     ) -> None:
         self.write, self.log_prob = write, log_prob
         self.asked: list[GenerateRequest] = []

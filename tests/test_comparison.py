@@ -75,7 +75,7 @@ def test_facts_and_the_settings_that_differ(runs: tuple[Path, Path]) -> None:
     assert (other.accepted_share, other.triplets) == (1, 16)
     assert (first.omega, other.omega) == (0.5, 0)
     assert first.thresholds == {"alpha": 3, "beta": 3, "gamma": 1}
-    assert (first.llm, first.judge, first.prompts) == ("bundled", "likelihood", ("entailment", "contradiction"))
+    assert (first.llm, first.judge, first.prompts) == ("bundled", "auto", ("auto", "auto"))
     assert [row.name for row in other.evaluation] == [SMOKE, "toy"]
     assert other.evaluation[1].interval is not None
     assert found.settings == {"rounds": (2, 1), "train.temperature": (0.05, 0.5), "train.seeds": ([0], [0, 1])}

@@ -12,7 +12,7 @@ from multicsr.conformance import check_file, check_plugin, failures
 from multicsr.errors import ConfigError
 from multicsr.oddities import MadeUpModel
 from multicsr.registry import Registry
-from multicsr.schemas import Capability, GenerateRequest, RequestFailure, ScoreRequest
+from multicsr.schemas import METHODS, GenerateRequest, RequestFailure, ScoreRequest
 
 HEAD = """\
 import re, time
@@ -270,7 +270,7 @@ def test_with_other_options(write):
 
 
 def test_the_made_up_model_says_the_same_each_time():
-    model, other = (MadeUpModel(frozenset(Capability)) for _ in range(2))
+    model, other = (MadeUpModel(METHODS) for _ in range(2))
     generate = [GenerateRequest(prompt=text) for text in ("a", "b", "c", "d", "e")]
     score = [ScoreRequest(prompt="a", continuations=("x", "y")), ScoreRequest(prompt="b", continuations=("x",))]
     for asked, again in (
@@ -281,6 +281,6 @@ def test_the_made_up_model_says_the_same_each_time():
         assert answers == list(again)
         assert [answer.index for answer in answers] == list(range(len(answers)))
     assert len({answer.text for answer in model.generate(generate)}) > 1
-    silent = MadeUpModel(frozenset(Capability), serves=False)
+    silent = MadeUpModel(METHODS, serves=False)
     for answer in [*silent.generate(generate), *silent.score(score)]:
         assert isinstance(answer, RequestFailure)

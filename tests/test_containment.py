@@ -171,7 +171,7 @@ def test_a_judge_that_uses_the_language_model_may_be_slow(registry):
         time.sleep(0.3)
         return -1.0
 
-    assert agent("slow", open_model=lambda: FakeModel(log_prob=slow)).invoke(pairs("a")[0]) == Score(similarity=1)
+    assert agent("slow", open_model=lambda spec: FakeModel(log_prob=slow)).invoke(pairs("a")[0]) == Score(similarity=1)
     assert agent("batch").invoke(pairs("sleep")[0]) == Failure(reason="took longer than 0.1 s")
 
 

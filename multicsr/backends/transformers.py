@@ -20,7 +20,7 @@ from multicsr.backends.transformers_streams import common_prefix, open_streams
 from multicsr.backends.transformers_tokens import Ids, UnusablePromptError
 from multicsr.errors import ModelError
 from multicsr.schemas import (
-    Capability,
+    METHODS,
     Completion,
     ContrastRequest,
     GenerateRequest,
@@ -166,7 +166,7 @@ class TransformersModel:
             spec=self._spec,
             backend="transformers",
             fingerprint=loaded.fingerprint,
-            capabilities=frozenset(Capability),
+            capabilities=METHODS,
             details={
                 "architecture": type(loaded.model).__name__,
                 "parameters": f"{loaded.model.num_parameters():,}",

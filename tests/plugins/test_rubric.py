@@ -14,11 +14,22 @@ import pytest
 from multicsr.agents.judge import MAX_VERBATIM_BYTES, JudgeAgent
 from multicsr.config import DEFAULT_FILTERS, Config
 from multicsr.errors import ConfigError, ModelError
-from multicsr.schemas import Candidate, Capability, Failure, Generated, GenerateRequest, Pair, Score, Sentence, Status
+from multicsr.schemas import (
+    METHODS,
+    Candidate,
+    Capability,
+    Failure,
+    Generated,
+    GenerateRequest,
+    Pair,
+    Score,
+    Sentence,
+    Status,
+)
 from multicsr.stages.filter import filter_triplets
 from multicsr.stages.report import funnel
 from multicsr.workspace import Workspace
-from tests.fakes import LOCAL, FakeModel
+from tests.fakes import FakeModel
 from tests.judges import PAIRS, judge
 
 PAIR = PAIRS[0]
@@ -45,9 +56,9 @@ def test_it_is_the_expectation_over_the_digits(prompt: str, space: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "capabilities", "written"),
     [
-        ("auto", LOCAL, False),
+        ("auto", METHODS, False),
         ("auto", WRITES, True),
-        ("text", LOCAL, True),
+        ("text", METHODS, True),
         ("digits", frozenset({Capability.SCORE}), False),
     ],
 )

@@ -35,7 +35,7 @@ from multicsr.backends.llamacpp.weights import FILE_TYPES, Weights, choose_weigh
 from multicsr.config import LlamaCppConfig
 from multicsr.errors import ModelError, WorkerError
 from multicsr.schemas import (
-    Capability,
+    METHODS,
     Completion,
     ContrastRequest,
     GenerateRequest,
@@ -120,7 +120,7 @@ class LlamaCppModel:
             spec=spec,
             backend="llamacpp",
             fingerprint=content_hash("gguf", digest, label),
-            capabilities=frozenset(Capability),
+            capabilities=METHODS,
             details={
                 "file": self._path.name,
                 "sha256": digest,

@@ -18,7 +18,7 @@ from multicsr.backends.llamacpp import gguf
 from multicsr.backends.llamacpp.model import LlamaCppModel
 from multicsr.config import LlamaCppConfig
 from multicsr.errors import ModelError, WorkerError
-from multicsr.schemas import Capability, GenerateRequest, RequestFailure, Sampling, ScoreRequest
+from multicsr.schemas import METHODS, GenerateRequest, RequestFailure, Sampling, ScoreRequest
 
 pytest.importorskip("llama_cpp")
 from multicsr.backends.llamacpp.native import multiplies_bf16, quantise
@@ -74,7 +74,7 @@ def test_the_worker_answers_as_the_engine_does(model: LlamaCppModel, ggufs: dict
 def test_it_is_a_language_model_and_says_which(model: LlamaCppModel, ggufs: dict[str, Path]) -> None:
     assert isinstance(model, LanguageModel)
     assert (model.info.spec, model.info.backend) == ("tiny", "llamacpp")
-    assert model.info.capabilities == frozenset(Capability)
+    assert model.info.capabilities == METHODS
     assert model.info.details == {
         "file": "llama.gguf",
         "sha256": gguf.file_sha256(ggufs["llama"]),
