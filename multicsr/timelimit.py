@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -47,7 +48,10 @@ def _interrupted(seconds: float, call: Callable[[], T]) -> T:
         return call()  # a limit around this one ends it sooner
     former = signal.signal(signal.SIGALRM, _cut)
     begun = time.monotonic()
-    # Again and again: the first cut may have hit a destructor or a callback, which swallow what is raised in them.
+    # Again and again: the first cut may have hit a destructor or a callback, which swallow what is raised in them and
+    # tell this hook. There is nothing to tell: the next cut comes.
+    told = sys.unraisablehook
+    sys.unraisablehook = lambda args: None if args.exc_type is _Cut else told(args)
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
     try:
         return call()
@@ -55,6 +59,7 @@ def _interrupted(seconds: float, call: Callable[[], T]) -> T:
         raise TimeLimitError(f"took longer than {seconds:g} s") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = told
         signal.signal(signal.SIGALRM, signal.SIG_DFL if former is None else former)
         if left:  # somebody else's alarm, which may have become due meanwhile
             signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - begun), 1e-3), interval)

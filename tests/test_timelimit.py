@@ -109,6 +109,40 @@ def test_a_cut_that_was_swallowed_comes_again():
         call_within(0.1, swallow_one_cut)
 
 
+class Lingering:
+    """Its destructor hangs at first."""
+
+    def __del__(self) -> None:
+        spin()
+
+
+def test_a_cut_in_a_destructor_comes_again_and_nobody_hears_of_the_first(monkeypatch):
+    heard: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    hook = sys.unraisablehook
+
+    def work() -> None:
+        Lingering()
+        spin()
+
+    with no_longer_than(AGAIN_S + 2), pytest.raises(TimeLimitError):
+        call_within(0.1, work)
+    assert heard == []
+    assert sys.unraisablehook is hook
+
+
+def test_what_else_goes_wrong_in_a_destructor_is_told(monkeypatch):
+    heard: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: heard.append(args.exc_type))
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError
+
+    assert call_within(5, lambda: Broken() and "done") == "done"
+    assert heard == [ValueError]
+
+
 def test_limits_within_limits():
     with no_longer_than(AGAIN_S + 2), pytest.raises(TimeLimitError, match=r"0\.2 s"):
         call_within(0.2, call_within, 10, spin)
