@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import ast
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import remoterun
+from tests.inprocess import script
 from tests.servers import KEY, Server
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PRINTS = {
-    "own_sentences": ["<Run 'runs/support': 8 sentences, ", "paraphrase", "with “I paid two times.”", "report: runs"],
+    "own_sentences": ["<Run 'runs/support': 6 sentences, ", "paraphrase", "with “I paid two times.”", "report: runs"],
     "compare_llms": ["bundled-llm", "other-llm", "  bundled:  "],
     "custom_filter": ["called directly: accepted=False reason='bare-negation'", "of 2 sentences"],
     "custom_judge": ["shared-words", "likelihood: ", "shared-words: "],
@@ -27,7 +25,8 @@ PRINTS = {
         "report: runs/remote-generator/report.html",
     ],
 }
-LIMITS = {"own_sentences": 8}
+LIMITS = {"own_sentences": 6}
+QUICK = {"own_sentences": {"MULTICSR_JUDGE__OPTIONS__CONTRAST": "false"}}
 
 
 def test_every_example_is_tried_and_says_what_it_shows() -> None:
@@ -48,7 +47,7 @@ def test_an_example_runs_and_prints_what_it_shows(name: str, tmp_path: Path) -> 
 @pytest.mark.bundled
 def test_the_remote_generator_is_asked_and_the_judge_is_local(tmp_path: Path) -> None:
     with Server(remoterun.writer, key=KEY) as server:
-        run("remote_generator", tmp_path, "tiny", "--base-url", server.url, OPENAI_API_KEY=KEY, MULTICSR_ROUNDS="1")
+        run("remote_generator", tmp_path, "tiny", "--base-url", server.url, OPENAI_API_KEY=KEY)
         said = [body["messages"][0]["content"] for body in server.tally.bodies if "messages" in body]
     assert any(text.startswith("Rewrite") for text in said)
     assert not any(text.startswith("Rate") for text in said)
@@ -57,15 +56,13 @@ def test_the_remote_generator_is_asked_and_the_judge_is_local(tmp_path: Path) ->
 def run(name: str, folder: Path, *arguments: str, **environ: str) -> None:
     """Runs an example in a folder of its own, and looks at what it prints."""
     few = {"MULTICSR_INPUT__LIMIT": str(LIMITS.get(name, 2)), "MULTICSR_GENERATE__MAX_TOKENS": "20"}
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
-        cwd=folder,
-        env={**os.environ, **few, **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    few |= {"MULTICSR_ROUNDS": "1"} | QUICK.get(name, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for key, value in (few | environ).items():
+            patch.setenv(key, value)
+        done = script(EXAMPLES / f"{name}.py", *arguments)
+    assert done.code == 0, done.stderr
     for text in PRINTS[name]:
         assert text in done.stdout, done.stdout
     assert [entry.name for entry in folder.iterdir()] == ["runs"]

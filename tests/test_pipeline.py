@@ -16,24 +16,25 @@ import pytest
 
 from multicsr.ingest import read_sentences
 from multicsr.schemas import Sentence
+from tests.inprocess import Ended, command
 
 pytestmark = pytest.mark.bundled
 
+SENTENCES = 8
 # Small chunks, so that the judge has several units of work; loose thresholds, so that enough is accepted to train on.
 OPTIONS = [
-    "--alpha=1.5",
-    "--gamma=0",
+    "--alpha=2.5",
+    "--gamma=0.5",
     "--batch-size=4",
     "--set=judge.chunk=4",
+    "--set=judge.options.contrast=false",
     "--set=generate.max_tokens=24",
 ]
 
 
-def multicsr(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "multicsr", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == expect, done.stderr
+def multicsr(*arguments: str | Path, expect: int = 0) -> Ended:
+    done = command(*arguments)
+    assert done.code == expect, done.stderr
     assert "Traceback" not in done.stderr
     return done
 
@@ -50,7 +51,7 @@ def dump(folder: Path) -> dict[str, list[tuple[object, ...]]]:
 @pytest.fixture(scope="session")
 def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("input") / "few.txt"
-    lines = [item.text for item in islice(read_sentences("bundled"), 12) if isinstance(item, Sentence)]
+    lines = [item.text for item in islice(read_sentences("bundled"), SENTENCES) if isinstance(item, Sentence)]
     path.write_text("\n".join([*lines, "", lines[0]]) + "\n", "utf-8")
     return path
 
@@ -67,8 +68,8 @@ def test_a_run_ends_with_an_encoder_a_report_and_counts_that_add_up(run: Path) -
 
     result = json.loads(multicsr("report", run, "--json").stdout)
     funnel = result["funnel"]
-    assert (funnel["lines"], funnel["sentences"], funnel["duplicates"]) == (14, 12, 1)
-    assert funnel["accepted"] + funnel["rejected"] + funnel["failed"] == 12
+    assert (funnel["lines"], funnel["sentences"], funnel["duplicates"]) == (SENTENCES + 2, SENTENCES, 1)
+    assert funnel["accepted"] + funnel["rejected"] + funnel["failed"] == SENTENCES
     assert funnel["accepted"] >= 4
     (smoke,) = result["evaluation"]
     assert smoke["role"] == "smoke"
@@ -126,7 +127,7 @@ def test_explain_tells_the_whole_story(run: Path) -> None:
         "ended: accepted",
     ):
         assert part in told
-    assert "sentences 1 to 12" in multicsr("explain", run, "99", expect=2).stderr
+    assert f"sentences 1 to {SENTENCES}" in multicsr("explain", run, "99", expect=2).stderr
 
 
 def test_thresholds_are_changed_without_a_model(run: Path, tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_thresholds_are_changed_without_a_model(run: Path, tmp_path: Path) -> No
     tight = json.loads(multicsr("filter", run, "--alpha=5", "--gamma=5", "--json").stdout)["funnel"]
     assert tight["accepted"] == 0
     assert "too few to train on" in multicsr("train", run, expect=1).stderr
-    multicsr("filter", run, "--alpha=1.5", "--gamma=0")
+    multicsr("filter", run, "--alpha=2.5", "--gamma=0.5")
     assert dump(run) == before
 
 
@@ -175,46 +176,42 @@ def wait_for_rows(folder: Path, table: str, process: subprocess.Popen[bytes]) ->
     pytest.fail(f"no row of {table} was stored; the process ended with {process.poll()}")
 
 
-def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "multicsr", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start(*arguments: str | Path, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """A process of its own, to be killed or told to stop."""
+    words = [sys.executable, "-m", "multicsr", *map(str, arguments)]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
 def test_killed_and_run_again_it_gives_the_same_rows(tmp_path: Path, run: Path, sentences: Path) -> None:
     folder = tmp_path / "killed"
-    command = ("run", sentences, "-o", folder, *OPTIONS, "--seeds=2")
-    for table in ("candidates", "scores", "candidates WHERE attempt = 1"):
-        process = start(*command)
+    arguments = ("run", sentences, "-o", folder, *OPTIONS, "--seeds=2")
+    for table in ("scores", "candidates WHERE attempt = 1"):
+        process = start(*arguments)
         wait_for_rows(folder, table, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert len(dump(folder)["candidates"]) < len(dump(run)["candidates"])
-    multicsr(*command)
+    multicsr(*arguments)
     assert dump(folder) == dump(run)
     for path in ("model", "seeds/1"):
         weights = [(place / path / "model.safetensors").read_bytes() for place in (folder, run)]
         assert weights[0] == weights[1]
 
 
-def test_interrupted_it_stores_what_is_finished_and_says_how_to_go_on(tmp_path: Path, sentences: Path) -> None:
-    folder = tmp_path / "interrupted"
-    command = [sys.executable, "-m", "multicsr", "run", str(sentences), "-o", str(folder), *OPTIONS]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    wait_for_rows(folder, "candidates", process)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said.decode()
-    assert "the same command goes on" in said.decode()
-    assert dump(folder)["candidates"]
-
-
-def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path, sentences: Path) -> None:
+def test_a_second_process_is_refused_and_a_first_one_stores_what_is_finished_when_interrupted(
+    tmp_path: Path, sentences: Path
+) -> None:
     folder = tmp_path / "held"
-    process = start("run", sentences, "-o", folder, *OPTIONS)
+    process = start("run", sentences, "-o", folder, *OPTIONS, stderr=subprocess.PIPE)
     try:
         wait_for_rows(folder, "candidates", process)
-        said = multicsr("run", sentences, "-o", folder, *OPTIONS, expect=1).stderr
-        assert f"process {process.pid} on" in said
+        refused = multicsr("run", sentences, "-o", folder, *OPTIONS, expect=1).stderr
+        assert f"process {process.pid} on" in refused
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
+    assert process.returncode == 130, said.decode()
+    assert "the same command goes on" in said.decode()
+    assert dump(folder)["candidates"]

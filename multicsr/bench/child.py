@@ -43,11 +43,13 @@ def _measure(task: Task, on_step: Callable[[], None]) -> Message:
         from multicsr.bench.ceiling import measure_ceiling
 
         return measure_ceiling(task, on_step)
-    if isinstance(task, Training | MatrixProduct):
+    if isinstance(task, MatrixProduct):
+        from multicsr.bench.flops import measure_product
+
+        return measure_product(task, on_step)
+    if isinstance(task, Training):
         from multicsr.bench import trainers
 
-        if isinstance(task, MatrixProduct):
-            return trainers.measure_product(task, on_step)
         return (trainers.profile_training if task.profile else trainers.measure_training)(task, on_step)
     if isinstance(task, NaiveContrast) and task.library == "transformers":
         from multicsr.bench import naive_transformers

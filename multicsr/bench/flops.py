@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop
-from transformers import PreTrainedModel
 
 from multicsr.bench.machine import synchronise
+from multicsr.bench.tasks import MatrixProduct, Multiplied
+
+if TYPE_CHECKING:  # a product needs none of it
+    from transformers import PreTrainedModel
 
 FORWARD_AND_BACKWARD = 3  # a backward pass multiplies twice where the forward pass does once
 PRODUCTS = 8
@@ -63,6 +66,12 @@ class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif formula := flop_registry.get(func.overloadpacket):
             self.flops += formula(*args, **given, out_val=output)
         return output
+
+
+def measure_product(task: MatrixProduct, on_step: Callable[[], None]) -> Multiplied:
+    """Times a large matrix product on the task's device."""
+    dtype = torch.bfloat16 if task.precision == "bf16" else torch.float32
+    return Multiplied(flops_per_s=product_speed(torch.device(task.device), dtype, on_step))
 
 
 def product_speed(device: torch.device, dtype: torch.dtype, on_step: Callable[[], None]) -> float:

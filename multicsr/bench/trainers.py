@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from multicsr.bench.flops import FORWARD_AND_BACKWARD, forward_flops, product_speed
+from multicsr.bench.flops import FORWARD_AND_BACKWARD, forward_flops
 from multicsr.bench.machine import gpu_peak_bytes, peak_bytes, synchronise
 from multicsr.bench.phases import Phases
-from multicsr.bench.tasks import MatrixProduct, Multiplied, Profiled, Trained, Training
+from multicsr.bench.tasks import Profiled, Trained, Training
 from multicsr.bench.training_results import StepProfile, TrainingSpeed
 from multicsr.errors import ModelError
 from multicsr.train.data import Batches, tabulate, tokenize
-from multicsr.train.encoder import load_encoder, resolve_device
+from multicsr.train.encoder import load_encoder
 from multicsr.train.loop import train
 
 
@@ -89,12 +89,6 @@ def profile_training(task: Training, on_step: Callable[[], None]) -> Profiled:
             padded_flops=FORWARD_AND_BACKWARD * phases.flops / len(rows),
         )
     )
-
-
-def measure_product(task: MatrixProduct, on_step: Callable[[], None]) -> Multiplied:
-    """Times a large matrix product on the task's device."""
-    dtype = torch.bfloat16 if task.precision == "bf16" else torch.float32
-    return Multiplied(flops_per_s=product_speed(resolve_device(task.device), dtype, on_step))
 
 
 def given_batches(task: Training) -> list[Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from multicsr.backends.llamacpp.gguf import bundled_gguf
 from multicsr.backends.transformers_loading import Checkpoint, load_checkpoint
 from tests import tiny
 
@@ -30,6 +31,12 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def checkpoints(tiny_models: dict[str, Path]) -> dict[str, Checkpoint]:
     """The same models, loaded. A test that changes one loads its own."""
     return {name: load_checkpoint(str(folder), "cpu") for name, folder in tiny_models.items()}
+
+
+@pytest.fixture(scope="package")
+def bundled_checkpoint() -> Checkpoint:
+    """The bundled model as transformers reads it, which takes longer than any test with it."""
+    return load_checkpoint(str(bundled_gguf()), "cpu")
 
 
 @pytest.fixture(scope="module")

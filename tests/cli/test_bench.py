@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ from multicsr.bench.training_results import TrainingResult
 from multicsr.cli import cli
 from multicsr.config import Config
 from tests.bench.test_training_results import result, way
+from tests.inprocess import command
 from tests.tiny import save_llama
 
 
 def bench(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "multicsr", "bench", *arguments, "--limit", "2", "--naive", "1"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    with contextlib.chdir(folder):
+        done = command("bench", *arguments, "--limit", "2", "--naive", "1")
+    assert done.code == 0, done.stderr
     return done.stdout
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from multicsr.backends.llamacpp.gguf import bundled_gguf
 from multicsr.backends.llamacpp.model import LlamaCppModel
-from multicsr.backends.transformers_loading import load_checkpoint
+from multicsr.backends.transformers_loading import Checkpoint
 from multicsr.schemas import Completion, ContrastRequest, GenerateRequest, Sampling, ScoreRequest, TokenLogProbs
 from multicsr.templates import PromptLibrary
 from tests.reference import reference_contrast, reference_score
@@ -38,8 +37,8 @@ def contrasts(**options: Any) -> list[ContrastRequest]:
     return requests
 
 
-def test_it_writes_and_scores_what_the_equations_say(llm: LlamaCppModel) -> None:
-    reference = load_checkpoint(str(bundled_gguf()), "cpu")
+def test_it_writes_and_scores_what_the_equations_say(llm: LlamaCppModel, bundled_checkpoint: Checkpoint) -> None:
+    reference = bundled_checkpoint
     sentence = "Sentence: The bus was late."
     request = ContrastRequest(
         prompt=f"{sentence}\nThe opposite:",
