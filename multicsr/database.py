@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 import zlib
@@ -17,6 +18,8 @@ APPLICATION_ID = 0x4D435352  # "MCSR": what tells our database from another prog
 SCHEMA_VERSION = 6
 CHECK_S = 2.0
 """Seconds that each of the two checks on opening may take; `multicsr doctor RUN` takes all that it needs."""
+NOTICE_STEPS = 100_000
+"""Steps of SQLite's machine, some milliseconds, after which Python may notice a signal."""
 UNWRITABLE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY")
 
 REVIEWS = """
@@ -236,6 +239,7 @@ def connect(path: Path) -> sqlite3.Connection:
     with _usable(path), ExitStack() as on_error:
         db = on_error.enter_context(closing(sqlite3.connect(path.absolute().as_uri(), isolation_level=None, uri=True)))
         db.create_function("row_sum", -1, row_sum, deterministic=True)
+        db.set_progress_handler(_notice_signals, NOTICE_STEPS)
         if remote:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")  # the one way to leave a write-ahead log without that memory
         _make_ours(db, path)
@@ -266,6 +270,7 @@ def looking(path: Path) -> Iterator[sqlite3.Connection]:
     """
     with _usable(path), closing(sqlite3.connect(read_only(path), uri=True)) as db:
         db.create_function("row_sum", -1, row_sum, deterministic=True)
+        db.set_progress_handler(_notice_signals, NOTICE_STEPS)
         db.execute("PRAGMA trusted_schema = 0")
         db.row_factory = sqlite3.Row
         yield db
@@ -328,6 +333,8 @@ def _usable(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
+        if interrupted(error):
+            raise KeyboardInterrupt from None
         if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith(UNWRITABLE):
             raise failed_write(path, error) from error
         raise RunFolderError(f"{path}: not a usable run database: {error}") from None
@@ -336,16 +343,26 @@ def _usable(path: Path) -> Iterator[None]:
 @contextmanager
 def _deadline(db: sqlite3.Connection, budget_s: float | None) -> Iterator[None]:
     """Ends a query, and what is inside, when the time is up."""
-    if budget_s is not None:
-        end = time.monotonic() + budget_s
-        db.set_progress_handler(lambda: time.monotonic() > end, 10_000)
+    end = time.monotonic() + (math.inf if budget_s is None else budget_s)
+    db.set_progress_handler(lambda: time.monotonic() > end, 10_000)
     try:
         yield
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorname != "SQLITE_INTERRUPT":
+        if error.sqlite_errorname != "SQLITE_INTERRUPT" or time.monotonic() <= end:
             raise
     finally:
-        db.set_progress_handler(None, 0)
+        db.set_progress_handler(_notice_signals, NOTICE_STEPS)
+
+
+def _notice_signals() -> None:
+    """Does nothing: a signal is heard whenever Python runs, and a long query is none of it."""
+
+
+def interrupted(error: sqlite3.Error) -> bool:
+    """Whether Ctrl-C ended a query: no exception passes through SQLite, whose callbacks of ours raise no other."""
+    return getattr(
+        error, "sqlite_errorname", ""
+    ) == "SQLITE_INTERRUPT" or "user-defined function raised exception" in str(error)
 
 
 def check_version(db: sqlite3.Connection, path: Path) -> int:

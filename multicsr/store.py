@@ -10,7 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from multicsr.database import COLUMNS, PUT, adopting, connect, failed_write, first_damage, read_only, replacing
+from multicsr.database import (
+    COLUMNS,
+    PUT,
+    adopting,
+    connect,
+    failed_write,
+    first_damage,
+    interrupted,
+    read_only,
+    replacing,
+)
 from multicsr.rows import (
     REVIEW,
     Consulted,
@@ -81,6 +91,8 @@ class Store:
             if self._db.in_transaction:  # SQLite itself rolls back where the disk is full
                 self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.OperationalError):
+                if interrupted(error):
+                    raise KeyboardInterrupt from error
                 raise failed_write(self._path, error) from error
             raise
 

@@ -20,7 +20,7 @@ from multicsr.backends.base import LanguageModel
 from multicsr.backends.opening import open_model
 from multicsr.config import Config, deciding_differences
 from multicsr.configtext import commented_yaml
-from multicsr.database import looking
+from multicsr.database import interrupted, looking
 from multicsr.errors import ConfigError, InterruptedRunError, LockedError, RunFolderError
 from multicsr.files import write_atomically
 from multicsr.progress import Reporter, Silent
@@ -195,6 +195,8 @@ class Workspace:
             shutil.rmtree(self.folder)  # nothing came in: a wrong path must not leave a run behind
         _release(self.folder, self._lock)
         if isinstance(error, sqlite3.DatabaseError):
+            if interrupted(error):
+                raise KeyboardInterrupt from error
             database = self.folder / DATABASE
             raise RunFolderError(f"{database}: {error}; `multicsr doctor {self.folder}` looks at all of it") from error
 

@@ -88,33 +88,45 @@ def cli(context: click.Context, no_color: bool) -> None:
 
 def main() -> None:
     """Entry point: errors become one clear message and an exit code (1 failed, 2 usage, 130 or 143 interrupted)."""
-    from multicsr.cli.saying import say
-    from multicsr.errors import MulticsrError
+    from multicsr.cli.signals import SIGNALLED, ending_at_once
     from multicsr.threads import share_cores
 
     share_cores()
-    try:
-        code = cli.main(standalone_mode=False, prog_name="multicsr")
-    except click.exceptions.Abort:
-        code = 130
-    except click.ClickException as error:
+    with ending_at_once() as came:
+        try:
+            code = cli.main(standalone_mode=False, prog_name="multicsr")
+        except BaseException as error:
+            code = _told(error, interrupted=bool(came))
+        if came:
+            code = SIGNALLED + came[0]
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: BaseException, *, interrupted: bool) -> int:
+    """Says what ended a command, and gives its exit code; raises what is nobody's mistake."""
+    from multicsr.cli.saying import say
+    from multicsr.errors import InterruptedRunError, MulticsrError
+
+    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
+        return 130
+    if interrupted and not isinstance(error, InterruptedRunError):
+        return 130  # what a signal broke off has nothing to tell
+    if isinstance(error, click.ClickException):
         error.show()
-        code = error.exit_code
-    except MulticsrError as error:
+        return error.exit_code
+    if isinstance(error, MulticsrError):
         for line in str(error).splitlines():
             say(f"error: {line}" if not line.startswith("  ") else line, err=True, fg="red")
-        code = error.exit_code
-    except BrokenPipeError:
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
         sys.stderr.close()  # the reader of our output has left
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
-    except OSError as error:  # a full disk, a folder that may not be written
+        return 1
+    if isinstance(error, OSError):  # a full disk, a folder that may not be written
         say(f"error: {error}; what was stored stays, and the same command goes on", err=True, fg="red")
-        code = 1
-    except Exception:  # a mistake of ours; what it says may hold anybody's text
+        return 1
+    if isinstance(error, Exception):  # a mistake of ours; what it says may hold anybody's text
         import traceback
 
-        say(traceback.format_exc(), err=True)
-        code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+        say("".join(traceback.format_exception(error)), err=True)
+        return 1
+    raise error

@@ -29,4 +29,4 @@ def command(folder: Path, quiet: bool, as_json: bool) -> None:
 
         write_report(work)
 
-    stage_command(folder, None, stage, quiet=quiet, as_json=as_json)
+    stage_command(folder, None, stage, quiet=quiet, as_json=as_json, only_reads=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,34 +12,33 @@ from typing import Any
 import click
 
 from multicsr.cli.log import Logged, logged
+from multicsr.cli.signals import SIGNALLED, SIGNALS, end_process
 from multicsr.config import Config
 from multicsr.errors import InterruptedRunError
 from multicsr.workspace import Workspace
 
-SIGNALLED = 128  # and the signal's number: how a shell tells that a signal ended a command
-SHOW_CURSOR = b"\x1b[?25h"  # which a progress bar hides
-
 
 @contextmanager
-def opened(work: Workspace) -> Iterator[Workspace]:
+def opened(work: Workspace, *, only_reads: bool = False) -> Iterator[Workspace]:
     """The workspace with Ctrl-C and SIGTERM as a request to stop once what is finished is stored.
 
     The exit code then is 130 or 143. A second request ends the process at once, with the same code: what was stored
     stays, and the system releases the lock.
+
+    Args:
+        only_reads: nothing will have to be stored, so that the first request ends the command, as any other one.
     """
     asked: int | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked is not None:
-            with suppress(OSError):
-                os.write(sys.stderr.fileno(), SHOW_CURSOR if sys.stderr.isatty() else b"")
-            os._exit(SIGNALLED + number)
+            end_process(number)
         asked = number
         with suppress(RuntimeError):  # it may have been writing just then
             work.reporter.warn("stopping; what is finished is stored; press Ctrl-C again to stop at once")
 
-    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {} if only_reads else {number: signal.signal(number, stop) for number in SIGNALS}
     work.should_stop = lambda: asked is not None
     work.reporter = Logged(work.reporter)
     context = click.get_current_context(silent=True)
@@ -63,11 +60,12 @@ def stage_command(
     *,
     quiet: bool,
     as_json: bool,
+    only_reads: bool = False,
 ) -> None:
-    """Runs one stage on an existing run and prints where the run stands."""
+    """Runs one stage on an existing run and prints where the run stands; see `opened` for `only_reads`."""
     from multicsr.cli.console import make_reporter
     from multicsr.cli.summary import print_summary
 
-    with opened(Workspace.open(folder, change, make_reporter(quiet))) as work:
+    with opened(Workspace.open(folder, change, make_reporter(quiet)), only_reads=only_reads) as work:
         stage(work)
         print_summary(work, as_json=as_json)
