@@ -32,7 +32,7 @@ RUN = [
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ["index", "quickstart", "howto", "exports", "judges", "plugins", "troubleshooting"]
+        for name in ["index", "quickstart", "howto", "exports", "judges", "plugins", "api", "troubleshooting"]
     ),
 ]
 NAMES = [str(path.relative_to(ROOT)) for path in pages()]
@@ -82,8 +82,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / "stsb-dev.tsv", folder / "sts")
     for page in RUN:
         for block in blocks((ROOT / page).read_text("utf-8"), "python"):
-            if named := re.search(r'^@filter\("(\w+)"', block, re.MULTILINE):
-                (folder / f"{named[1]}.py").write_text(block, "utf-8")
+            if named := re.search(r'^@filter\("([\w-]+)"', block, re.MULTILINE):
+                (folder / f"{named[1].replace('-', '_')}.py").write_text(block, "utf-8")
     installed = parts / "installed"
     (installed / "first_is_best-1.dist-info").mkdir(parents=True)
     (installed / "first_is_best.py").write_text(JUDGE, "utf-8")
@@ -113,6 +113,7 @@ def inside(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.syspath_prepend(str(parts / "installed"))
+    monkeypatch.syspath_prepend(str(sandbox))
     monkeypatch.chdir(sandbox)
     return sandbox
 
@@ -132,8 +133,9 @@ def test_commands_do_what_the_page_says(
         if not why and program == "multicsr" and command not in DONE:
             run(command, monkeypatch, capfd)
             DONE.add(command)
+    names = {"__name__": "block"}  # a block goes on from those before it
     for block in blocks(text, "python"):
-        exec(compile(block, page, "exec"), {"__name__": "block"})
+        exec(compile(block, page, "exec"), names)
 
 
 def run(command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
