@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from multicsr.cli.summary import print_summary
 from multicsr.schemas import Status
 from multicsr.spending import Spent
 from multicsr.stages.report import report_data
@@ -54,7 +55,9 @@ def cheap_and_dear(model: str, second: str) -> str:
     return {"cheap": "3" if unsure else "5"}.get(model, "4")
 
 
-def test_the_steps_of_a_cascade_ask_models_of_their_own_and_the_report_tells_what_that_saved(tmp_path: Path) -> None:
+def test_the_steps_of_a_cascade_ask_models_of_their_own_and_people_are_told_what_that_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sentences = save_sentences(tmp_path / "s.txt", COUNT)
     with server(cheap_and_dear) as running:
         steps = {"first": member("cheap", running.url), "second": member("dear", running.url), "low": 2, "high": 4}
@@ -76,6 +79,9 @@ def test_the_steps_of_a_cascade_ask_models_of_their_own_and_the_report_tells_wha
             assert (shared.second_spent.requests, shared.second_spent.tokens) == (2, 220)
             assert shared.second_spent.usd == pytest.approx(2 * (100 * 1000 + 10 * 2000) / 1e6)
             page = (tmp_path / "run" / REPORT).read_text("utf-8")
+            print_summary(work, as_json=False)
+        said = "cascade: rubric was spared 6 of 8 pairs (75.0%), about 6 calls and 660 tokens, $0.7200"
+        assert said in " ".join(capsys.readouterr().out.split())
         assert "The second, rubric, was asked about the other 2, " in page
         assert "was spared 75.0 % of the pairs. That saved about 6 calls and 660 tokens, $0.7200." in page
         rows = [line.strip() for line in page.partition("What remote models took")[2].splitlines()]

@@ -10,9 +10,10 @@ import click
 from rich.table import Column, Table
 
 from multicsr.cli.console import SafeConsole, table
+from multicsr.report import words
 
 if TYPE_CHECKING:
-    from multicsr.report.data import EvaluationRow, Funnel
+    from multicsr.report.data import Cascade, EvaluationRow, Funnel
     from multicsr.workspace import Workspace
 
 REASONS = 8
@@ -21,17 +22,17 @@ ROLES = {"smoke": "a smoke test, no benchmark", "development": "chose the checkp
 
 def print_summary(work: Workspace, *, as_json: bool) -> None:
     """The closing tables, or the same as JSON."""
-    from multicsr.report import words
     from multicsr.stages.evaluate import findings
-    from multicsr.stages.report import evaluation_rows, funnel
+    from multicsr.stages.report import cascade, evaluation_rows, funnel
 
-    counts, rows = funnel(work.store), evaluation_rows(work.store)
+    counts, rows, shared = funnel(work.store), evaluation_rows(work.store), cascade(work.store)
     if as_json:
         data = {
             "run": str(work.folder),
             "funnel": counts.model_dump(mode="json"),
             "evaluation": [row.model_dump(mode="json") for row in rows],
             "findings": findings(work.store).model_dump(mode="json"),
+            "cascade": shared.model_dump(mode="json") if shared else None,
             "spending": [row.model_dump(mode="json") for row in work.store.spent()],
         }
         click.echo(json.dumps(data, indent=1))
@@ -47,6 +48,8 @@ def print_summary(work: Workspace, *, as_json: bool) -> None:
         console.print(_reasons(counts, console))
     if rows:
         console.print(*_evaluation(rows, console), sep="\n")
+    if shared:
+        console.print(_spared(shared))
     if spent := work.store.spent():
         console.print(f"remote models: {words.spent_in_words(spent)}")
     for label, path in (("encoder", work.folder / "model"), ("report", work.folder / "report.html")):
@@ -56,12 +59,21 @@ def print_summary(work: Workspace, *, as_json: bool) -> None:
 
 def _rounds(counts: Funnel, console: SafeConsole) -> Table:
     """Each round's pairs, and the share of all sentences that are accepted after it."""
-    rounds = table(console, *(Column(name, justify="right") for name in ("round", "written", "accepted", "yield")))
+    rounds = table(
+        console, *(Column(name, justify="right") for name in ("round", "written", "accepted", "yield\nso far"))
+    )
     accepted = 0
     for row in counts.rounds:
         accepted += row.accepted
         rounds.add_row(f"{row.attempt + 1}", f"{row.written:,}", f"{row.accepted:,}", share(accepted, counts.sentences))
     return rounds
+
+
+def _spared(cascade: Cascade) -> str:
+    """What the second judge was not asked for, and what that saved."""
+    pairs, saved = cascade.alone + cascade.escalated, words.saved(cascade)
+    part = f"{cascade.alone:,} of {words.count(pairs, 'pair')} ({share(cascade.alone, pairs)})"
+    return f"cascade: {cascade.second} was spared {part}" + (f", about {saved}" if saved else "")
 
 
 def _reasons(counts: Funnel, console: SafeConsole) -> Table:

@@ -70,22 +70,22 @@ def shared_work(cascade: Cascade) -> str:
     """What each judge of a cascade decided, and what the second was spared."""
     total = cascade.alone + cascade.escalated
     first = f"The first judge, {cascade.first}, decided {count(cascade.alone)} of {count(total, 'pair')} alone."
+    spared = saved(cascade)
     unsure = f"for which the first said {cascade.low:g} to {cascade.high:g} or nothing"
     return (
         f"{first} The second, {cascade.second}, was asked about the other {count(cascade.escalated)}, {unsure}, and so "
-        f"was spared {percent(cascade.alone, total)} of the pairs.{_saved(cascade)}"
+        f"was spared {percent(cascade.alone, total)} of the pairs." + (f" That saved about {spared}." if spared else "")
     )
 
 
-def _saved(cascade: Cascade) -> str:
-    """What that saved, at what the second judge took for the pairs that it was asked about."""
+def saved(cascade: Cascade) -> str:
+    """What a cascade saved, at what its second judge took for the pairs that it was asked about; empty if unknown."""
     spent = cascade.second_spent
     if spent is None or not cascade.escalated or not cascade.alone:
         return ""
     share = cascade.alone / cascade.escalated
     cost = "" if spent.usd is None else f", {usd(share * spent.usd)}"
-    saved = f"{count(round(share * spent.requests), 'call')} and {count(round(share * spent.tokens), 'token')}{cost}"
-    return f" That saved about {saved}."
+    return f"{count(round(share * spent.requests), 'call')} and {count(round(share * spent.tokens), 'token')}{cost}"
 
 
 def usd(value: float | None) -> str:

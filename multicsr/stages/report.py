@@ -99,7 +99,7 @@ def report_data(work: Workspace) -> ReportData:
         phi=config.train.phi,
         thresholds=thresholds,
         contradiction=contradiction,
-        cascade=_cascade(store, judge),
+        cascade=cascade(store),
         points=tuple(_points(store, judge)),
         positive_scores=tuple(row["a"] for row in scores),
         negative_scores=tuple(row["b"] for row in scores),
@@ -177,6 +177,32 @@ def evaluation_rows(store: Store) -> list[EvaluationRow]:
     return rows
 
 
+def cascade(store: Store) -> Cascade | None:
+    """Whom a cascade asked about how many pairs; None of another judge, and where no score tells."""
+    judge = store.get_meta("judge") or ""
+    recipe = store.recipe(judge) if judge else {}
+    if recipe.get("judge") != "cascade":
+        return None
+    rows = store.query(
+        "SELECT json_extract(half.value, '$.escalated') AS escalated, count(*) AS pairs "
+        "FROM scores, json_each(scores.extra) AS half WHERE recipe = ? GROUP BY escalated",
+        (judge,),
+    )
+    pairs = {bool(row["escalated"]): row["pairs"] for row in rows}
+    options = recipe["options"]
+    if not pairs:  # the database is older than what tells it
+        return None
+    return Cascade(
+        first=options["first"]["name"],
+        second=options["second"]["name"],
+        low=options["low"],
+        high=options["high"],
+        alone=pairs.get(False, 0),
+        escalated=pairs.get(True, 0),
+        second_spent=_second_spent(store, set(_models(recipe["judges"]["second"]))),
+    )
+
+
 def _headline(rows: list[EvaluationRow]) -> str | None:
     order: dict[str, int] = {"development": 0, "test": 1, "smoke": 2}
     named = [row for row in rows if row.name == "stsb-dev"] or sorted(rows, key=lambda row: order[row.role])
@@ -202,31 +228,6 @@ def _points(store: Store, judge: str) -> list[Point]:
         )
         for r in rows
     ]
-
-
-def _cascade(store: Store, judge: str) -> Cascade | None:
-    """Whom a cascade asked about how many pairs; None of another judge, and where no score tells."""
-    recipe = store.recipe(judge) if judge else {}
-    if recipe.get("judge") != "cascade":
-        return None
-    rows = store.query(
-        "SELECT json_extract(half.value, '$.escalated') AS escalated, count(*) AS pairs "
-        "FROM scores, json_each(scores.extra) AS half WHERE recipe = ? GROUP BY escalated",
-        (judge,),
-    )
-    pairs = {bool(row["escalated"]): row["pairs"] for row in rows}
-    options = recipe["options"]
-    if not pairs:  # the database is older than what tells it
-        return None
-    return Cascade(
-        first=options["first"]["name"],
-        second=options["second"]["name"],
-        low=options["low"],
-        high=options["high"],
-        alone=pairs.get(False, 0),
-        escalated=pairs.get(True, 0),
-        second_spent=_second_spent(store, set(_models(recipe["judges"]["second"]))),
-    )
 
 
 def _second_spent(store: Store, models: set[str]) -> Spent | None:

@@ -21,7 +21,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-9]|9[0-9])m")
 # What may begin a line in a narrow terminal; anything else would be the rest of a broken one.
 BEGINNING = re.compile(
     r"✓ |[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] |  \S|warning: |than one batch|a batch|batch of|exit |[┏┃┡│└━─]|round |sentences |Spearman |"
-    r" +\d+   |bundled pairs|benchmark$|\d+ sentences: |failed$|rejected, |encoder: |report: |folder|$"
+    r" +\d+   | +yield$|bundled pairs|benchmark$|\d+ sentences: |failed$|rejected, |encoder: |report: |folder|$"
 )
 TRIPLETS = [
     ("The bus was late again.", "The bus came late once more.", "The bus was early."),
@@ -53,7 +53,7 @@ def test_a_run_shows_whole_lines_at_80_and_at_40_columns(tmp_path: Path) -> None
         text = "\n".join(last)
         assert re.search(r"✓ filter: 4 in .*\n?.*\d accepted \(\d+\.0%\)", text)
         assert re.search(r"✓ train, seed 0: 1 in .*\n?.*loss \d\.\d+, \d+\.\d% masked", text)
-        assert re.search(r"round\W+written\W+accepted\W+yield", text)
+        assert re.search(r"yield\W+round\W+written\W+accepted\W+so far\W", text)
         assert re.search(r"bundled pairs\W+180\W+\d\d\.\d\d\W+\d\d\.\d\d", text)
         assert f"report: run{width}/report.html" in last
         log = (tmp_path / f"run{width}" / "multicsr.log").read_text("utf-8")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from multicsr.cli.summary import print_summary
 from multicsr.config import Config
 from multicsr.report.data import Cascade, Round
 from multicsr.rows import Decision
@@ -171,6 +173,13 @@ def test_the_pairs_that_a_cascade_escalated_are_counted(cascaded: Workspace) -> 
     assert report_data(cascaded).cascade == expected
     page = write_report(cascaded).read_text("utf-8")
     assert "The first judge, cheap, decided 7 of 10 pairs alone." in page
+
+
+def test_what_a_cascade_spared_is_said_in_the_end(cascaded: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(cascaded, as_json=False)
+    assert "\ncascade: dear was spared 7 of 10 pairs (70.0%)\n" in capsys.readouterr().out
+    print_summary(cascaded, as_json=True)
+    assert json.loads(capsys.readouterr().out)["cascade"]["escalated"] == 3
 
 
 def test_where_no_score_tells_of_an_escalation_nothing_is_said(cascaded: Workspace) -> None:
