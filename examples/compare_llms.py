@@ -7,18 +7,19 @@ Both write pairs for the same sentences; the same judge, an encoder's similarity
 writers' alone. The cut copy needs multicsr[gguf].
 """
 
+import re
 import sys
 from pathlib import Path
 
 import multicsr
 
 SENTENCES = Path(__file__).with_name("sentences.txt")
-LAYERS = 20  # of 30
+LAYERS = 28  # of 30
 JUDGE = {"name": "embedding"}
 
 
 def main() -> None:
-    weaker = sys.argv[1] if len(sys.argv) > 1 else f"hf:{cut_copy(Path('runs/weaker-llm'))}"
+    weaker = sys.argv[1] if len(sys.argv) > 1 else str(cut_copy(Path("runs/weaker.gguf")))
     runs = []
     for name, llm in (("bundled-llm", "bundled"), ("other-llm", weaker)):
         run = multicsr.Run.create(SENTENCES, f"runs/{name}", generate={"llm": llm}, judge=JUDGE)
@@ -35,24 +36,31 @@ def main() -> None:
         print(f"{anchor}\n  bundled:  {written[0][anchor].positive}\n  other:    {written[1][anchor].positive}")
 
 
-def cut_copy(folder: Path) -> Path:
+def cut_copy(path: Path) -> Path:
     """The bundled model without its upper layers, which writes worse: a stand-in for a weaker model, made offline."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from gguf import GGUFReader, GGUFWriter
 
     from multicsr.backends.llamacpp.gguf import bundled_gguf
 
-    if not folder.is_dir():
-        source = bundled_gguf()
-        where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-        whole = AutoModelForCausalLM.from_pretrained(**where)
-        config = whole.config
-        config.num_hidden_layers = LAYERS
-        del config.quantization_config
-        cut = AutoModelForCausalLM.from_config(config)
-        cut.load_state_dict(whole.state_dict(), strict=False)  # what is of the upper layers finds no place
-        cut.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
-    return folder
+    if path.is_file():
+        return path
+    whole = GGUFReader(bundled_gguf())
+    architecture = whole.fields["general.architecture"].contents()
+    copy = GGUFWriter(path, architecture)
+    for name, field in whole.fields.items():
+        if not name.startswith("GGUF.") and name != "general.architecture":  # which the writer puts there itself
+            value = LAYERS if name == f"{architecture}.block_count" else field.contents()
+            copy.add_key_value(name, value, field.types[0], sub_type=field.types[-1] if len(field.types) > 1 else None)
+    for tensor in whole.tensors:
+        layer = re.match(r"blk\.(\d+)\.", tensor.name)
+        if layer is None or int(layer[1]) < LAYERS:
+            copy.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_header_to_file()
+    copy.write_kv_data_to_file()
+    copy.write_tensors_to_file()
+    copy.close()
+    return path
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from tests.bench.test_training_results import result, way
 from tests.inprocess import command
 from tests.tiny import save_llama
 
+SHORT = ["--set", "generate.exemplars=1", "--set", "generate.max_tokens=12"]
+
 
 def bench(folder: Path, *arguments: str) -> str:
     with contextlib.chdir(folder):
@@ -28,7 +30,7 @@ def bench(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.bundled
 def test_generate_prints_a_table_the_ratios_and_where_it_was_measured(tmp_path: Path) -> None:
-    said = bench(tmp_path, "generate")
+    said = bench(tmp_path, "generate", *SHORT)
     rows = (
         "useful tokens/s",
         "sentences/s",
@@ -47,7 +49,7 @@ def test_generate_prints_a_table_the_ratios_and_where_it_was_measured(tmp_path: 
 
 @pytest.mark.bundled
 def test_generate_as_json_without_contrast(tmp_path: Path) -> None:
-    found = json.loads(bench(tmp_path, "generate", "--json", "--quiet", "--omega", "0", "--weights", "file"))
+    found = json.loads(bench(tmp_path, "generate", "--json", "--quiet", "--omega", "0", "--weights", "file", *SHORT))
     assert found["omega"] == 0
     assert found["model"]["details"]["weights"] == "as in the file"
     assert found["ceiling"]["sequences"] == 4
