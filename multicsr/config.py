@@ -212,6 +212,13 @@ class TrainConfig(Record):
         "auto", description="of the encoder's products: auto is bf16 on a GPU that has it, else float32"
     )
     compile: bool = Field(False, description="compile the encoder (torch.compile): slow first steps, faster later ones")
+    interpolation: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of the trained weights in those that are kept, the rest being the encoder's as it came; by "
+        "default 0.5 for an encoder that was tuned for sentences, else 1",
+    )
     epochs: int = Field(1, ge=1, description="passes over the triplets")
     learning_rate: float = Field(2e-5, gt=0, description="the highest, after warming up; then it falls to 0")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW, for weight matrices")

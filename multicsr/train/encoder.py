@@ -131,6 +131,14 @@ def load_encoder(
     return model.to(target)
 
 
+def is_sentence_encoder(name: str) -> bool:
+    """Whether an encoder that was opened before comes with its own pooling, hence was tuned for sentences."""
+    if name == BUNDLED:
+        return True
+    source = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
+    return not is_gguf(source) and bool(is_sentence_transformer_model(source, local_files_only=True))
+
+
 def embed(
     model: SentenceTransformer,
     texts: Sequence[str],

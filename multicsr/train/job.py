@@ -17,7 +17,7 @@ from multicsr.train.fingerprint import fingerprint, hash_tensors
 from multicsr.train.processes import share, share_tensors
 
 # Raise with every change of what a step computes: checkpoints of another version are not resumed.
-LOOP_VERSION = 2
+LOOP_VERSION = 3
 # What may change between an interruption and its resumption; `seeds` and `dev` are hashed by what they come to.
 UNHASHED = {"seeds", "dev", "device", "checkpoint_steps"}
 

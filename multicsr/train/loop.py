@@ -26,6 +26,7 @@ from multicsr.config import TrainConfig
 from multicsr.errors import StageError
 from multicsr.evaluation.sts import StsPair, evaluate_sts
 from multicsr.schemas import Record
+from multicsr.train.averaging import Averaging, interpolation
 from multicsr.train.checkpoint import Checkpoints, DevScore, Progress, Setback, TrainingState
 from multicsr.train.data import Batches, Triplets, derive_seed, tabulate, tokenize
 from multicsr.train.encoder import embed, load_encoder
@@ -76,7 +77,8 @@ class TrainResult:
     """A finished training.
 
     Attributes:
-        model: in eval mode, with the weights of `best_step` where there is a development set, else of the last step.
+        model: in eval mode, with the weights of `best_step` where there is a development set, else of the last step,
+            by the interpolation between the encoder as it came and them.
         steps: how many there were.
         best_step: the first step with the highest development score; 0 is the encoder as it came.
         best_dev: that score, Spearman × 100.
@@ -140,6 +142,7 @@ def train(
     table = tabulate(triplets)
     accelerator = open_accelerator(config.device)
     model = _load(config, accelerator)
+    averaging = Averaging(model, interpolation(config))
     if teacher is None and needs_teacher(config):
         teacher = teacher_embeddings(table, config=config, on_note=on_note)
     job = Job(
@@ -154,6 +157,7 @@ def train(
     hand_over(job)
     lead = _Lead(
         checkpoints=checkpoints,
+        averaging=averaging,
         texts=table.texts,
         dev=dev or (),
         on_step=on_step or (lambda metrics: None),
@@ -164,7 +168,9 @@ def train(
     if progress is None:
         return None
     best = checkpoints.best() if dev else None
-    if best is not None:
+    if best is None:
+        averaging.apply(model)
+    else:
         checkpoints.restore_best(model)
     return TrainResult(
         model=model.eval(),
@@ -199,6 +205,7 @@ class _Lead:
     """What the first process alone has."""
 
     checkpoints: Checkpoints
+    averaging: Averaging
     texts: tuple[str, ...]
     dev: Sequence[StsPair]
     on_step: Callable[[StepMetrics], None]
@@ -323,11 +330,12 @@ def _go_back(
 
 
 def _look(progress: Progress, model: SentenceTransformer, lead: _Lead) -> Progress:
-    """Measures the model on the development set, if there is one, and keeps its weights if none were better."""
+    """Measures on the development set, if there is one, what would be kept now, and keeps it if none was better."""
     if not lead.dev:
         return progress
-    score = DevScore(step=progress.step, spearman=evaluate_sts(partial(embed, model), lead.dev))
-    lead.checkpoints.offer(score, model)
+    with lead.averaging.applied(model):
+        score = DevScore(step=progress.step, spearman=evaluate_sts(partial(embed, model), lead.dev))
+        lead.checkpoints.offer(score, model)
     return progress.model_copy(update={"dev": (*progress.dev, score)})
 
 

@@ -1,0 +1,177 @@
+"""Which settings make the better encoder: each of them changed alone, on the same sentences, measured on the same sets.
+
+    python -m benchmarks.search SENTENCES --sts-dir DIR [--vary KEY=VALUE,VALUE ...] [--set KEY=VALUE] [--limit N]
+                                [--seeds 2] [-o FOLDER]
+
+SENTENCES are what `multicsr run` reads, or a folder, whose .txt files are then read one after the other. The first line
+of the table is the configuration as it is (the defaults, with what --set changes); each other line differs from it in
+one key. Any key can be varied; without --vary it is those of training that matter most. What a key does not touch is
+taken over from the first run (`--fork`), so that another learning rate writes and judges nothing, and another α only
+filters again. No development set chooses a checkpoint unless `train.dev` names one.
+
+Choose by sets that you will not report. What is done stays done: started again, also with more keys or seeds, it does
+what is missing. Writes `search.md` into the folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from benchmarks.study import MEAN, Arm, Row, Scoring, fingerprint_of, gathered, markdown, row, write
+from multicsr.api import Run
+from multicsr.bench.machine import this_machine
+from multicsr.cli.console import make_reporter
+from multicsr.cli.options import flags_of
+from multicsr.config import Config, EvaluateConfig, TrainConfig, load_config, parse_value
+from multicsr.errors import MulticsrError, UsageError
+from multicsr.evaluation.sts import find_sts, read_sts
+from multicsr.progress import Reporter
+from multicsr.schemas import content_hash
+from multicsr.threads import share_cores
+
+DEFAULT = "as it is"
+VARIED = (
+    "train.interpolation=1,0.7,0.3",
+    "train.learning_rate=2e-5,1e-4",
+    "train.epochs=3",
+    "train.temperature=0.03,0.1",
+    "train.batch_size=32,128",
+    "train.phi=0.6,1",
+    "train.hard_negative_weight=0.1,3",
+    "train.graded_weight=0.1",
+    "filters.curation.alpha=2.5,3.5",
+    "filters.curation.beta=2,4",
+    "filters.curation.gamma=0,2",
+)
+
+
+class Variant(NamedTuple):
+    """One line of the table: what it is called, and what it changes."""
+
+    title: str
+    changes: Mapping[str, Any]
+
+
+@click.command()
+@click.argument("source")
+@click.option("--sts-dir", type=click.Path(path_type=Path), required=True, help="Folder of TSV files to measure on.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/search"), show_default=True)
+@click.option("--vary", multiple=True, metavar="KEY=VALUE,VALUE", help="Values to try; may be repeated.")
+@click.option("--limit", type=int, help="Use only the first N sentences.")
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Trainings of each.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration key, for all.")
+def main(
+    source: str,
+    sts_dir: Path,
+    out: Path,
+    vary: tuple[str, ...],
+    limit: int | None,
+    seeds: int,
+    assignments: tuple[str, ...],
+) -> None:
+    """Tries other settings on the sentences of SOURCE and prints the table."""
+    share_cores()
+    try:
+        flags: dict[str, Any] = {"input.source": gathered(source, out), "input.limit": limit}
+        flags |= flags_of({"assignments": assignments}, Config())
+        click.echo(search(flags, list(variants(vary or VARIED)), sts_dir, out, range(seeds), make_reporter()))
+    except MulticsrError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def variants(vary: Sequence[str]) -> Iterator[Variant]:
+    """Each value of each `KEY=VALUE,VALUE` alone.
+
+    Raises:
+        UsageError: one is not written so.
+    """
+    for each in vary:
+        key, equals, values = each.partition("=")
+        if not (key and equals and values):
+            raise UsageError(f"--vary {each}: write KEY=VALUE or KEY=VALUE,VALUE")
+        for value in values.split(","):
+            yield Variant(f"{key} = {value}", {key: parse_value(value)})
+
+
+def search(
+    flags: Mapping[str, Any],
+    tried: Sequence[Variant],
+    sts_dir: Path,
+    out: Path,
+    seeds: Sequence[int],
+    reporter: Reporter,
+) -> str:
+    """Does what is missing, writes the table, and returns it as Markdown: the best of the others first.
+
+    Raises:
+        MulticsrError: a setting or a file cannot be used, or it was interrupted.
+    """
+    plans = [(it, load_config(flags=dict(flags) | dict(it.changes))) for it in (Variant(DEFAULT, {}), *tried)]
+    first = content_hash(_pairs_only(plans[0][1]).model_dump(mode="json"))[:12]
+    sets = {name: read_sts(path) for name, path in find_sts(sts_dir).items()}
+    rows: list[Row] = []
+    written: dict[str, Written] = {}
+    for variant, config in plans:  # all of which are valid by now
+        reporter.note(variant.title)
+        pairs = _pairs_only(config)
+        if (digest := content_hash(pairs.model_dump(mode="json"))) not in written:
+            written[digest] = _write_pairs(pairs, out / "runs" / digest[:12], out / "runs" / first, reporter)
+        texts = written[digest]
+        scoring = Scoring(out, sets, fingerprint_of(config.train), reporter)
+        arm = Arm(_name(variant), variant.title, texts.triplets, config.train, texts.similarities)
+        if not rows:
+            rows.append(row("encoder as it came", 0, [scoring.of_base(config.train)]))
+        rows.append(row(variant.title, len(arm.texts), [scoring.of_trained(arm, seed) for seed in seeds]))
+    base, default, *others = rows
+    table = markdown([base, default, *sorted(others, key=_merit, reverse=True)])
+    note = (
+        f"Sentences of {Path(plans[0][1].input.source).name}; seeds: {len(seeds)}. Spearman × 100 with its 95 % "
+        "interval over the seeds."
+    )
+    text = "\n\n".join([table, note, this_machine().line])
+    out.mkdir(parents=True, exist_ok=True)
+    write(out / "search.md", f"{text}\n")
+    return text
+
+
+class Written(NamedTuple):
+    """What a run accepted: triplets, and the judge's similarities of anchor and positive, anchor and hard negative."""
+
+    triplets: list[tuple[str, str, str]]
+    similarities: list[tuple[float | None, float | None]]
+
+
+def _write_pairs(config: Config, folder: Path, first: Path, reporter: Reporter) -> Written:
+    """What the configuration accepts; every run but the first takes over from that what it can."""
+    origin = first if folder != first else None
+    run = Run.create(output=folder, config=config, fork_of=origin, progress=reporter).write_pairs()
+    rows = list(run.rows())
+    return Written(
+        [(it.anchor, it.positive or "", it.negative or "") for it in rows],
+        [(it.similarity_positive, it.similarity_negative) for it in rows],
+    )
+
+
+def _pairs_only(config: Config) -> Config:
+    """Without what pairs do not depend on."""
+    return config.model_copy(update={"train": TrainConfig(device=config.train.device), "evaluate": EvaluateConfig()})
+
+
+def _name(variant: Variant) -> str:
+    """For files: the key's last part and the value."""
+    return "-".join(f"{key.rpartition('.')[2]}-{value}" for key, value in variant.changes.items()) or "default"
+
+
+def _merit(line: Row) -> float:
+    scores = line.scores
+    return (scores[MEAN] if MEAN in scores else next(iter(scores.values()))).mean
+
+
+if __name__ == "__main__":
+    main()
