@@ -24,7 +24,8 @@ ENV_PREFIX = "MULTICSR_"
 NOT_CONFIGURATION = frozenset({"MULTICSR_CACHE"})  # belongs to the machine, not to a run
 BUNDLED = "bundled"
 OPEN = ("judge.options.", "filters.", "remote.options.", "cost.models.")  # below these any key may stand
-OPERATION = ("remote.", "cost.", "budget.")  # how calls are made and paid for decides nothing that a run writes
+OPERATION = ("remote.", "cost.", "budget.", "executor.")
+"""Where rows are made, and how calls are made and paid for, decides nothing that a run writes."""
 DECIDING = ("remote.options",)  # but for this
 CREDENTIAL = re.compile(
     r"api[-_]?key|secret|passw|authorization|credential|(access|auth|bearer)[-_]?token", re.IGNORECASE
@@ -35,7 +36,10 @@ HINTS = {"dict_type": "; write {} for no options, null to switch a filter off", 
 class InputConfig(Record):
     """Where the sentences come from."""
 
-    source: str = Field(BUNDLED, description="a .txt, .csv, .tsv, .jsonl or .parquet file, - for stdin, or `bundled`")
+    source: str = Field(
+        BUNDLED,
+        description="a .txt, .csv, .tsv, .jsonl or .parquet file, also s3://… and the like, - for stdin, or `bundled`",
+    )
     column: str | None = Field(None, description="the column or key that holds the sentence; txt files have none")
     limit: int | None = Field(None, ge=1, description="use only the first N sentences")
     max_chars: int = Field(1000, ge=1, description="a longer line is rejected as too-long")
@@ -67,6 +71,21 @@ class GenerateConfig(Record):
     drafts: int = Field(
         3, ge=1, description="sentences to choose from where ω > 0 and a model cannot contrast token by token"
     )
+
+
+class ExecutorConfig(Record):
+    """Where generating and judging run; it changes no row, and may differ each time that a run goes on."""
+
+    kind: Literal["here", "ray"] = Field("here", description="this process, or workers on a Ray cluster")
+    address: str | None = Field(
+        None, description="the cluster: HOST:PORT, auto, or ray://HOST:PORT; by default one is started on this machine"
+    )
+    workers: int | None = Field(None, ge=1, description="how many; by default as many as the cluster has room for")
+    cpus: int | None = Field(
+        None, ge=1, description="CPUs of a worker; by default all of the smallest machine's, or its share beside a GPU"
+    )
+    gpus: float = Field(0, ge=0, description="GPUs of a worker; a fraction shares one")
+    in_flight: int = Field(128, ge=1, description="sentences that a worker has at a time, to write pairs for")
 
 
 class LlamaCppConfig(Record):
@@ -286,6 +305,7 @@ class Config(Record):
     remote: RemoteConfig = RemoteConfig()
     cost: CostConfig = CostConfig()
     budget: BudgetConfig = BudgetConfig()
+    executor: ExecutorConfig = ExecutorConfig()
     judge: JudgeConfig = JudgeConfig()
     filters: dict[str, dict[str, Any] | None] = Field(
         DEFAULT_FILTERS,

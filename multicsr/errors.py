@@ -32,6 +32,9 @@ class ConfigError(UsageError):
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)  # on its way from another process
+
 
 class InputError(UsageError):
     """The sentences, or another file of the user's data, cannot be read."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import multicsr
+from multicsr.addresses import check_free, is_address, upload
 from multicsr.errors import UsageError
 from multicsr.export import tables
 from multicsr.export.rows import ExportRow, export_rows
@@ -89,7 +90,7 @@ class ExportOptions(Record):
 def export(
     folder: Path,
     format: Format,
-    output: Path | None = None,
+    output: Path | str | None = None,
     options: ExportOptions = ExportOptions(),  # noqa: B008 - it is frozen
     reporter: Reporter | None = None,
 ) -> Exported:
@@ -97,8 +98,8 @@ def export(
 
     Args:
         folder: of the run.
-        output: a file, for the last three formats a folder, or `-`; by default below RUN/exports, or nowhere where it
-            is pushed to the Hub.
+        output: a file, also behind an address (`s3://…`), for the last three formats a folder, or `-`; by default below
+            RUN/exports, or nowhere where it is pushed to the Hub.
 
     Raises:
         UsageError: the options do not go together, or the output may not be written.
@@ -108,21 +109,33 @@ def export(
     reporter = reporter or Silent()
     with reading(folder) as run:
         if format in FOLDERS:
-            return _pushed(run, format, output, options, reporter)
+            return _pushed(run, format, None if output is None else Path(output), options, reporter)
         path = output or folder / EXPORTS / NAMES[format]
         with reporter.task("export", _count(run, options)) as task:
             rows = _told(export_rows(run, everything=options.everything), task)
             if str(path) == STDOUT:
                 return Exported(format=format, path=STDOUT, rows=_to_stdout(format, rows, options.for_spreadsheets))
             write = _writer(run, format, rows, options.for_spreadsheets)
-            return Exported(format=format, path=str(path), rows=write_file(path, write, force=options.force))
+            return Exported(format=format, path=str(path), rows=_to_file(path, write, force=options.force))
+
+
+def _to_file(target: Path | str, write: Callable[[Path], int], *, force: bool) -> int:
+    if not is_address(str(target)):
+        return write_file(Path(target), write, force=force)
+    address = str(target)
+    check_free(address, force=force)
+    with tempfile.TemporaryDirectory(prefix="multicsr-") as place:
+        file = Path(place) / "export"
+        rows = write(file)
+        upload(file, address)
+    return rows
 
 
 def _count(run: StoredRun, options: ExportOptions) -> int:
     return run.store.sentence_count() if options.everything else run.store.status_counts()[Status.ACCEPTED]
 
 
-def _check(format: Format, output: Path | None, options: ExportOptions) -> None:
+def _check(format: Format, output: Path | str | None, options: ExportOptions) -> None:
     """Raises UsageError if the options do not go together."""
     if options.everything and format is Format.SIMCSE_CSV:
         raise UsageError(
@@ -137,6 +150,8 @@ def _check(format: Format, output: Path | None, options: ExportOptions) -> None:
             raise UsageError(f"{name}: {format} is a file without a card; use --format hub, model or onnx")
     if options.public and options.push_to_hub is None:
         raise UsageError("--public: says how a repository is made; give --push-to-hub REPO too")
+    if output is not None and format in FOLDERS and is_address(str(output)):
+        raise UsageError(f"-o {output}: {format} is a folder, which is written here; name a folder of this machine")
     if output is not None and str(output) == STDOUT and format not in TO_STDOUT:
         raise UsageError(f"-o -: {format} is no text; name a {'folder' if format in FOLDERS else 'file'}")
 

@@ -16,7 +16,6 @@ from multicsr.progress import Reporter, Silent
 from multicsr.report.words import all_spent
 from multicsr.schemas import Record, Sentence, Status
 from multicsr.spending import Spent
-from multicsr.stages.generate import opened_generator
 from multicsr.stages.ingest import ingest
 from multicsr.stages.judge import judge_agent
 from multicsr.workspace import Workspace
@@ -72,7 +71,7 @@ def forecast(config: Config, reporter: Reporter, sample: int = SAMPLE) -> Foreca
     ):
         check(work)
         ingest(work)
-        opened_generator(work)
+        work.generator()
         judge_agent(work)  # all models are open now
         count = work.store.sentence_count()
         texts = [str(row[0]) for row in work.store.query("SELECT text FROM sentences ORDER BY id")]

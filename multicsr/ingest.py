@@ -19,6 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
 
+from multicsr.addresses import is_address, open_address
 from multicsr.config import BUNDLED
 from multicsr.errors import InputError, UsageError
 from multicsr.schemas import InputRejection, Sentence, content_hash
@@ -68,7 +69,8 @@ def read_sentences(
     A CSV record that does not parse, or has more than 500 lines, costs its first line; reading goes on with the next.
 
     Args:
-        source: a file with one of EXTENSIONS, `-` for standard input (read as text), or `bundled`.
+        source: a file with one of EXTENSIONS, here or behind an address that fsspec knows (`s3://…`), `-` for standard
+            input (read as text), or `bundled`.
         column: the column or key that holds the sentence. By default the only one, else the first of USUAL_COLUMNS.
         max_chars: a sentence with more characters, counted after white space is collapsed, is rejected. So is a line
             far longer than its sentence may be (1 MiB + 12 · max_chars bytes).
@@ -124,6 +126,8 @@ def _open(source: str, stdin: BinaryIO | None) -> AbstractContextManager[IO[byte
         return nullcontext(stdin or sys.stdin.buffer)
     if source == BUNDLED:
         return (files("multicsr.data") / "sentences.txt").open("rb")
+    if is_address(source):
+        return open_address(source)
     path = Path(source)
     if path.is_dir():
         raise InputError(f"{source}: is a folder; name one file of it ({', '.join(EXTENSIONS)})")

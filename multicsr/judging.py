@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from typing import TypeVar
 
 from multicsr.agents.judge import Answer, JudgeAgent
@@ -12,11 +12,9 @@ from multicsr.backends.base import LanguageModel
 from multicsr.backends.opening import open_model
 from multicsr.config import Config, JudgeConfig
 from multicsr.containment import Limits
-from multicsr.naming import chosen_judge
+from multicsr.parts import Parts
 from multicsr.progress import Reporter, Task
-from multicsr.registry import Registry
 from multicsr.schemas import Pair
-from multicsr.templates import PromptLibrary
 
 Item = TypeVar("Item")
 
@@ -33,38 +31,19 @@ def opened_judges(
     Raises:
         UsageError: naming what cannot be used: a judge, an option, a prompt, a model, a calibration.
     """
-    registry, prompts = Registry.load(config.plugins), PromptLibrary.load(config.prompts)
-    models: dict[str, LanguageModel] = {}
-    with ExitStack() as stack:
 
-        def opened(spec: str) -> LanguageModel:
-            if spec not in models:
-                model = open_model(
-                    spec,
-                    device=config.train.device,
-                    llamacpp=config.llamacpp,
-                    remote=config.remote,
-                    on_note=reporter.note,
-                )
-                models[spec] = stack.enter_context(closing(model))
-            return models[spec]
+    def opened(spec: str) -> LanguageModel:
+        device, options, remote = config.train.device, config.llamacpp, config.remote
+        return open_model(spec, device=device, llamacpp=options, remote=remote, on_note=reporter.note)
 
-        agents = [
-            JudgeAgent(
-                registry.get("judge", judge.name, "judge.name"),
-                judge.options,
-                registry=registry,
-                prompts=prompts,
-                open_model=lambda spec: opened(spec or config.generate.llm),
-                llm=judge.llm,
-                calibration=judge.calibration,
-                limits=limits,
-            )
-            for judge in (chosen_judge(judge, config.generate.llm) for judge in judges)
-        ]
+    parts = Parts(config, opened)
+    try:
+        agents = [parts.judge_of(judge, calibration=judge.calibration, limits=limits) for judge in judges]
         for agent in agents:
             _ = agent.recipe_hash  # which needs everything that can be missing
         yield agents
+    finally:
+        parts.close_models()
 
 
 def rate(agent: JudgeAgent, pairs: Sequence[Pair], *, chunk: int, task: Task) -> list[Answer]:

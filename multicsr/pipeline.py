@@ -12,7 +12,6 @@ from multicsr.stages.filter import filter_triplets
 from multicsr.stages.generate import generate
 from multicsr.stages.ingest import ingest
 from multicsr.stages.judge import judge, judge_agent
-from multicsr.stages.own_judge import own_judge
 from multicsr.stages.report import write_report
 from multicsr.stages.train import train_encoders
 from multicsr.workspace import Workspace
@@ -49,7 +48,8 @@ def check(work: Workspace) -> None:
         UsageError: naming the key and the fix.
     """
     bind_filters(work.registry, work.config.filters)
-    own_judge(work)
+    work.own_judge()
+    _ = work.executor  # which says what is not installed
     check_evaluation(work)
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from multicsr.config import leaves
 from multicsr.errors import RunFolderError
 from multicsr.filtering import bind_filters
-from multicsr.stages.generate import opened_generator
-from multicsr.stages.own_judge import own_judge
+from multicsr.recipes import differing, short
 from multicsr.store import Store
 from multicsr.train.sources import encoder_digest
 from multicsr.workspace import Workspace
-
-SHOWN = 12  # digits of a hash that is told
-CONFIGURED = frozenset({"options", "seed", "calibration", "origin", "spec", "file"})
 
 
 def check_unchanged(work: Workspace) -> None:
@@ -41,22 +35,12 @@ def fork_hint(folder: Path) -> str:
     return f"start a run that takes over what is unaffected (multicsr run -o {folder} --fork NEW)"
 
 
-def differing(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> list[str]:
-    """Lines `key: old → new` for every leaf in which two descriptions differ; hashes are shortened.
-
-    What the configuration says is left out: who changed that was told, or did it by a stage command.
-    """
-    old, new = leaves(was), leaves(now)
-    keys = [key for key in sorted(old | new) if old.get(key) != new.get(key) and CONFIGURED.isdisjoint(key.split("."))]
-    return [f"{prefix}.{key}: {_short(old.get(key))} → {_short(new.get(key))}" for key in keys]
-
-
 def _generator(work: Workspace) -> Iterator[str]:
     digest = work.store.get_meta("generate")
     if digest is None or not _has_rows(work.store, "candidates", digest):
         return
     was = work.store.recipe(digest)
-    now = opened_generator(work)
+    now = work.generator()
     if now.recipe_hash != digest and was["model"]["spec"] == work.config.generate.llm:
         yield from differing(was, now.recipe, "generate")
 
@@ -65,7 +49,7 @@ def _judge(work: Workspace) -> Iterator[str]:
     digest = work.store.get_meta("judge")
     if digest is None or not _has_rows(work.store, "scores", digest):
         return
-    was, now = work.store.recipe(digest), own_judge(work).recipe
+    was, now = work.store.recipe(digest), work.own_judge().recipe
     if was["judge"] == now["judge"]:
         yield from differing(was, now, "judge")
 
@@ -81,14 +65,8 @@ def _filters(work: Workspace) -> Iterator[str]:
 def _encoder(work: Workspace) -> Iterator[str]:
     was, now = work.store.get_meta("encoder"), encoder_digest(work.config.train)
     if work.store.get_meta("training") is not None and was is not None and was != now:
-        yield f"train.encoder, train.teacher: their files {_short(was)} → {_short(now)}"
+        yield f"train.encoder, train.teacher: their files {short(was)} → {short(now)}"
 
 
 def _has_rows(store: Store, table: str, recipe: str) -> bool:
     return bool(store.query(f"SELECT 1 FROM {table} WHERE recipe = ? LIMIT 1", (recipe,)))
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef"):
-        return f"{value[:SHOWN]}…"
-    return repr(value)

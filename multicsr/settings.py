@@ -12,6 +12,7 @@ from multicsr.config import (
     Config,
     CostConfig,
     EvaluateConfig,
+    ExecutorConfig,
     GenerateConfig,
     InputConfig,
     JudgeConfig,
@@ -49,6 +50,7 @@ class Settings(TypedDict, total=False):
     remote: Keys | RemoteConfig
     cost: Keys | CostConfig
     budget: Keys | BudgetConfig
+    executor: Keys | ExecutorConfig
     judge: Keys | JudgeConfig
     filters: Mapping[str, Keys | None]
     train: Keys | TrainConfig

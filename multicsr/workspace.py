@@ -12,25 +12,22 @@ from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from multicsr.backends.base import LanguageModel
-from multicsr.backends.opening import open_model
 from multicsr.config import Config, deciding_differences
 from multicsr.configtext import commented_yaml
 from multicsr.database import interrupted, looking
 from multicsr.errors import ConfigError, InterruptedRunError, LockedError, RunFolderError
+from multicsr.executors.base import Executor
+from multicsr.executors.opening import open_executor
 from multicsr.files import write_atomically
+from multicsr.parts import Parts
 from multicsr.progress import Reporter, Silent
 from multicsr.spending import Ledger, RunLedger
 from multicsr.store import Store
-
-if TYPE_CHECKING:  # LangChain behind them takes its time, and who finds the folder locked should know at once
-    from multicsr.agents.judge import JudgeAgent
-    from multicsr.registry import Registry
-    from multicsr.templates import PromptLibrary
 
 DATABASE = "run.sqlite"
 CONFIG = "config.yaml"
@@ -42,7 +39,7 @@ HOLDER_S = 0.5
 """How long to wait for a new holder of the lock to write who it is."""
 
 
-class Workspace:
+class Workspace(Parts):
     """An open run folder. Use as a context manager: it holds the lock, and closes models and the database.
 
     Raises:
@@ -52,13 +49,12 @@ class Workspace:
     """
 
     def __init__(self, folder: Path, store: Store, config: Config, lock: FileLock, reporter: Reporter) -> None:
-        self.folder, self.store, self.config, self.reporter = folder, store, config, reporter
+        super().__init__(config, self._opened)
+        self.folder, self.store, self.reporter = folder, store, reporter
         self.should_stop: Callable[[], bool] = lambda: False
         self._lock = lock
         self._new = False
-        self._models: dict[str, LanguageModel] = {}
         self._lent = False
-        self.judge: JudgeAgent | None = None  # of the run's configuration, once the judge stage has made it
 
     @classmethod
     def create(
@@ -110,9 +106,9 @@ class Workspace:
         work = cls(folder, store, config, lock, reporter or Silent())
         work._new = new
         if sharing is not None:
-            work._models, work._lent, work.judge = sharing._models, True, sharing.judge
+            work._models, work._lent, work._judge = sharing._models, True, sharing._judge
             work.registry, work.prompts, work.ledger = sharing.registry, sharing.prompts, sharing.ledger
-            work.should_stop = sharing.should_stop
+            work.should_stop, work.executor = sharing.should_stop, sharing.executor
         return work
 
     @classmethod
@@ -139,35 +135,18 @@ class Workspace:
         return cls(folder, store, changed, lock, reporter or Silent())
 
     @cached_property
-    def registry(self) -> Registry:
-        from multicsr.registry import Registry
-
-        return Registry.load(self.config.plugins)
-
-    @cached_property
-    def prompts(self) -> PromptLibrary:
-        from multicsr.templates import PromptLibrary
-
-        return PromptLibrary.load(self.config.prompts)
+    def executor(self) -> Executor:
+        """Where sentences are written and judged."""
+        return open_executor(self.config, self.reporter, lambda: self.should_stop(), self.ledger)
 
     @cached_property
     def ledger(self) -> Ledger:
         """Of what the run's remote models take."""
         return RunLedger(self.store, self.config.cost, self.config.budget, self.stop_if_asked)
 
-    def model(self, spec: str) -> LanguageModel:
-        """The language model of that specification, opened once."""
-        if spec not in self._models:
-            with self.reporter.task(f"open {spec}", None):
-                self._models[spec] = open_model(
-                    spec,
-                    device=self.config.train.device,
-                    llamacpp=self.config.llamacpp,
-                    remote=self.config.remote,
-                    ledger=self.ledger,
-                    on_note=self.reporter.note,
-                )
-        return self._models[spec]
+    def _opened(self, spec: str) -> LanguageModel:
+        with self.reporter.task(f"open {spec}", None):
+            return self.executor.model(spec)
 
     def stop_if_asked(self) -> None:
         """Raises InterruptedRunError if the user asked to stop; called between units of work, when all is stored."""
@@ -177,10 +156,12 @@ class Workspace:
             )
 
     def close_models(self) -> None:
-        """Frees the language models, for instance before training."""
-        self.judge = None
-        while self._models and not self._lent:
-            self._models.popitem()[1].close()
+        """Frees the language models, and the executor's workers, for instance before training."""
+        if self._lent:
+            return
+        super().close_models()
+        if "executor" in self.__dict__:
+            self.executor.close()
 
     def __enter__(self) -> Workspace:
         return self

@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
-from itertools import count, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
@@ -189,14 +189,17 @@ class GeneratorAgent(Agent[Anchor | str, Answer]):
     def _requests(
         self, inputs: Iterable[Anchor | str], asked: dict[int, tuple[int, Anchor]]
     ) -> Iterator[ContrastRequest]:
-        """The requests of all inputs; those that begin alike follow each other, since engines share what is alike."""
-        anchors = enumerate(Anchor(text=item) if isinstance(item, str) else item for item in inputs)
-        number = count()
-        while window := list(islice(anchors, WINDOW)):
-            for item in sorted(window, key=lambda item: (self._number(item[1]), item[1].text)):
-                asked[next(number)] = item
-                for request in self.requests(item[1]):
-                    yield from self._drafts_of(request)
+        anchors = (Anchor(text=item) if isinstance(item, str) else item for item in inputs)
+        for number, item in enumerate(self.arranged(anchors)):
+            asked[number] = item
+            for request in self.requests(item[1]):
+                yield from self._drafts_of(request)
+
+    def arranged(self, anchors: Iterable[Anchor]) -> Iterator[tuple[int, Anchor]]:
+        """(position, anchor) of all; those whose prompts begin alike follow each other, which engines make use of."""
+        items = enumerate(anchors)
+        while window := list(islice(items, WINDOW)):
+            yield from sorted(window, key=lambda item: (self._number(item[1]), item[1].text))
 
     def draw(self, anchor: Anchor) -> Draw:
         """The examples that this anchor's two prompts show at its attempt."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
 from functools import cached_property
 from threading import RLock
 from types import TracebackType
 from typing import Self, TypeVar
 
-from multicsr.agents.drafts import writing_mode
 from multicsr.agents.generator import GeneratorAgent
 from multicsr.agents.judge import JudgeAgent
 from multicsr.backends.base import LanguageModel
 from multicsr.backends.opening import open_model
 from multicsr.config import Config
-from multicsr.containment import Limits
-from multicsr.naming import chosen_judge
-from multicsr.registry import Registry
+from multicsr.parts import Parts
 from multicsr.schemas import (
     Completion,
     ContrastRequest,
@@ -28,7 +24,6 @@ from multicsr.schemas import (
     TokenLogProbs,
 )
 from multicsr.spending import Ledger
-from multicsr.templates import PromptLibrary
 
 T = TypeVar("T")
 
@@ -42,50 +37,27 @@ class Agents:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._models: dict[str, LanguageModel] = {}
-        self._open = ExitStack()
+        ledger = Ledger(config.cost, config.budget)
+
+        def opened(spec: str) -> LanguageModel:
+            return OneAtATime(
+                open_model(
+                    spec, device=config.train.device, llamacpp=config.llamacpp, remote=config.remote, ledger=ledger
+                )
+            )
+
+        self._parts = Parts(config, opened)
 
     @cached_property
     def generator(self) -> GeneratorAgent:
         """A sentence (or an `Anchor`) in, a `Candidate` or a `Failure` out."""
-        config = self.config
-        model = self._model(config.generate.llm)
-        chooses = writing_mode(config.generate.omega, model.info.capabilities) == "best-of-n"
-        judge = self.judge if chooses else None
-        return GeneratorAgent(model, self._prompts, config.generate, seed=config.seed, judge=judge)
+        return self._parts.generator()
 
     @cached_property
     def judge(self) -> JudgeAgent:
         """A `Pair` in, a `Score` or a `Failure` out."""
-        config = chosen_judge(self.config.judge, self.config.generate.llm)
-        registry = Registry.load(self.config.plugins)
-        return JudgeAgent(
-            registry.get("judge", config.name, "judge.name"),
-            config.options,
-            registry=registry,
-            prompts=self._prompts,
-            open_model=lambda spec: self._model(spec or self.config.generate.llm),
-            llm=config.llm,
-            calibration=config.calibration,
-            limits=Limits.of(self.config),
-        )
-
-    @cached_property
-    def _prompts(self) -> PromptLibrary:
-        return PromptLibrary.load(self.config.prompts)
-
-    @cached_property
-    def _ledger(self) -> Ledger:
-        return Ledger(self.config.cost, self.config.budget)
-
-    def _model(self, spec: str) -> LanguageModel:
-        if spec not in self._models:
-            config = self.config
-            opened = open_model(
-                spec, device=config.train.device, llamacpp=config.llamacpp, remote=config.remote, ledger=self._ledger
-            )
-            self._models[spec] = OneAtATime(self._open.enter_context(closing(opened)))
-        return self._models[spec]
+        judge = self.config.judge
+        return self._parts.judge_of(judge, calibration=judge.calibration)
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +65,7 @@ class Agents:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        self._parts.close_models()
 
 
 class OneAtATime:

@@ -37,7 +37,7 @@ def command() -> None:
     help="Configuration (YAML).",
     shell_complete=completing.files,
 )
-@settings("generate", "judge", "filter", "train", "evaluate")
+@settings("generate", "judge", "filter", "train", "evaluate", "executor")
 @click.option("--changed", is_flag=True, help="Only what is not the default.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(folder: Path | None, config_path: Path | None, changed: bool, as_json: bool, **given: Any) -> None:

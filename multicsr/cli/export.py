@@ -18,7 +18,10 @@ FORMATS = ("simcse-csv", "csv", "jsonl", "parquet", "hub", "model", "onnx")
 @run_argument
 @click.option("--format", "format_name", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="File or folder; by default below RUN/exports. - prints it."
+    "-o",
+    "--output",
+    metavar="PATH",
+    help="File (also s3://… and the like) or folder; by default below RUN/exports. - prints it.",
 )
 @click.option("--all", "everything", is_flag=True, help="Rejected and failed sentences too, with their reasons.")
 @click.option("--force", is_flag=True, help="Replace a file, or a folder that is a former export.")
@@ -28,7 +31,7 @@ FORMATS = ("simcse-csv", "csv", "jsonl", "parquet", "hub", "model", "onnx")
 @click.option("--public", is_flag=True, help="Let all see a repository that is new there; else it is private.")
 @click.option("-q", "--quiet", is_flag=True, help="Print warnings and the result only.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
-def command(folder: Path, format_name: str, output: Path | None, quiet: bool, as_json: bool, **options: Any) -> None:
+def command(folder: Path, format_name: str, output: str | None, quiet: bool, as_json: bool, **options: Any) -> None:
     """Writes what a run has made, for other programs and other people.
 
     RUN is a run folder, which is only read. The formats: simcse-csv has SimCSE's columns sent0, sent1 and hard_neg;

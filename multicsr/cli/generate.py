@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Stage 1: writes a pair for every sentence that lacks one.")
 @run_argument
-@settings("generate")
+@settings("generate", "executor")
 @click.option("-q", "--quiet", is_flag=True, help="Print warnings and the result only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(folder: Path, quiet: bool, as_json: bool, **given: Any) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Stage 2: gives every pair a similarity from 0 to 5.")
 @run_argument
-@settings("judge")
+@settings("judge", "executor")
 @click.option("-q", "--quiet", is_flag=True, help="Print warnings and the result only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(folder: Path, quiet: bool, as_json: bool, **given: Any) -> None:

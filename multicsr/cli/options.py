@@ -38,6 +38,10 @@ LLAMACPP: Settings = {
     "--gpu-layers": ("llamacpp.gpu_layers", "Layers of a GGUF to put on the GPU; -1 is all, 0 none."),
 }
 SETTINGS: dict[str, Settings] = {
+    "executor": {
+        "--executor": ("executor.kind", "Where to write and judge: here, or ray (workers on a Ray cluster)."),
+        "--address": ("executor.address", "The Ray cluster; by default one is started on this machine."),
+    },
     "generate": {
         **LLM,
         "--omega": ("generate.omega", "ω ≥ 0, weight of the opposite instruction; 0 is plain prompting."),
@@ -70,6 +74,8 @@ SETTINGS: dict[str, Settings] = {
 }
 # Options whose value is text; the others are numbers.
 METAVARS = {
+    "executor": "NAME",
+    "address": "HOST:PORT",
     "llm": "MODEL",
     "weights": "TYPE",
     "judge_llm": "MODEL",

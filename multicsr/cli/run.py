@@ -26,7 +26,7 @@ from multicsr.errors import UsageError
 @click.option("--rounds", type=int, help="Attempts for a sentence whose triplet is rejected.")
 @click.option("--seed", type=int, help="Of exemplars, sampling, and the first training.")
 @click.option("--seeds", type=int, help="Train with this many seeds and report a 95 % interval.")
-@settings("generate", "judge", "filter", "train", "evaluate")
+@settings("generate", "judge", "filter", "train", "evaluate", "executor")
 @click.option("--dry-run", is_flag=True, help="Forecast tokens, cost and time from a sample; write nothing.")
 @click.option("--sample", type=click.IntRange(2), default=40, show_default=True, help="Sentences of a --dry-run.")
 @click.option("-q", "--quiet", is_flag=True, help="Print warnings and the result only.")

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Self
 
-from multicsr.agents.drafts import writing_mode
 from multicsr.agents.generator import Answer, GeneratorAgent
 from multicsr.schemas import Anchor, Failure, Status
 from multicsr.spending import spending_on
-from multicsr.stages.own_judge import own_judge
 from multicsr.store import Store
 from multicsr.workspace import Workspace
 
@@ -20,18 +18,9 @@ ROWS_AT_ONCE = 32
 SECONDS_AT_MOST = 1.0
 
 
-def opened_generator(work: Workspace) -> GeneratorAgent:
-    """The run's generator, with the judge where that chooses among drafts."""
-    config = work.config.generate
-    model = work.model(config.llm)
-    chooses = writing_mode(config.omega, model.info.capabilities) == "best-of-n"
-    judge = own_judge(work) if chooses else None
-    return GeneratorAgent(model, work.prompts, config, seed=work.config.seed, judge=judge)
-
-
 def generator_agent(work: Workspace) -> GeneratorAgent:
     """The run's generator; its recipe is recorded."""
-    agent = opened_generator(work)
+    agent = work.generator()
     work.store.add_recipe(agent.recipe_hash, "generate", agent.recipe)
     work.store.set_meta("generate", agent.recipe_hash)
     return agent
@@ -62,13 +51,13 @@ def generate(work: Workspace, attempt: int = 0) -> int:
         work.reporter.task(f"generate, round {attempt + 1}", todo) as task,
         spending_on("generate"),
         _Unstored(work.store, agent.recipe_hash, attempt) as rows,
-        closing(agent.batch_as_completed(anchors())) as answers,
+        closing(work.executor.write(agent, anchors(), todo)) as answers,
     ):
         for position, answer in answers:
             rows.add((*asked.pop(position), answer))
             failed += isinstance(answer, Failure)
             task.advance(1, ", ".join(filter(None, (so_far, f"{failed:,} failed" * bool(failed)))))
-            work.stop_if_asked()
+    work.stop_if_asked()
     work.store.forget_answers()  # the candidates hold them
     return todo
 

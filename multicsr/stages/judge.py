@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from multicsr.agents.judge import JudgeAgent
@@ -13,7 +14,6 @@ from multicsr.rows import StoredCandidate, triplet
 from multicsr.schemas import Candidate, Failure, Pair, Score, Verdict, content_hash
 from multicsr.spending import spending_on
 from multicsr.stages.generate import generator_agent
-from multicsr.stages.own_judge import own_judge
 from multicsr.workspace import Workspace
 
 CURATION = "curation"
@@ -41,7 +41,7 @@ def judge_agent(work: Workspace) -> RunJudge:
     Raises:
         ConfigError: an option is wrong, or the calibration is another judge's.
     """
-    agent = own_judge(work)
+    agent = work.own_judge()
     recipe, digest = agent.recipe, agent.recipe_hash
     work.store.add_recipe(digest, "judge", recipe)
     if calibration := find_calibration(work.config.judge.calibration, recipe):
@@ -76,16 +76,20 @@ def _rate(work: Workspace, judge: RunJudge, items: Sequence[StoredCandidate]) ->
         return 0
     size = work.config.judge.chunk
     outlook = _Outlook(chain, judge.calibration)
-    with work.reporter.task("judge", len(todo)) as task, spending_on("judge"):
-        for begin in range(0, len(todo), size):
-            chunk = todo[begin : begin + size]
-            answers = agent.batch([pair for item in chunk for pair in _pairs(item)])
+    chunks = [todo[begin : begin + size] for begin in range(0, len(todo), size)]
+    asked = ([pair for item in chunk for pair in _pairs(item)] for chunk in chunks)
+    with (
+        work.reporter.task("judge", len(todo)) as task,
+        spending_on("judge"),
+        closing(work.executor.rate(agent, asked, len(chunks))) as answered,
+    ):
+        for chunk, answers in zip(chunks, answered, strict=False):  # an executor that is to stop gives fewer
             rows = [(item.key, answers[2 * n], answers[2 * n + 1]) for n, item in enumerate(chunk)]
             with work.store.transaction():
                 work.store.add_scores(agent.recipe_hash, rows)
                 work.store.forget_answers()  # the scores hold them
             task.advance(len(chunk), outlook.add(chunk, answers))
-            work.stop_if_asked()
+    work.stop_if_asked()
     return len(todo)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from multicsr import workspace
 from multicsr.config import Config, load_config
+from multicsr.executors import base as executors
 from multicsr.schemas import ContrastRequest, GenerateRequest
 from multicsr.train import loop
 from tests.fakes import FakeModel
@@ -78,7 +78,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
         seen.trained.append((len(texts), options["config"].phi, options["seed"]))
         return train(texts, **options)
 
-    monkeypatch.setattr(workspace, "open_model", open_model)
+    monkeypatch.setattr(executors, "open_model", open_model)
     monkeypatch.setattr(loop, "train", watched)
     return seen
 

@@ -101,21 +101,49 @@ def assert_same_weights(one: Path, two: Path, **tolerance: float) -> None:
         torch.testing.assert_close(second[name], weight, **tolerance)
 
 
-def test_two_processes_train_what_one_does(few: Triplets, settings: dict[str, Any], tmp_path: Path) -> None:
-    """72 triplets in batches of 16: the last batch of an epoch has 8. Two seeds, so that the others serve twice."""
-    one, two = (save_run(tmp_path / name, few, train__seeds=[0, 1], **settings) for name in ("one", "two"))
-    with Workspace.open(one) as work:
-        train_encoders(work)
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "multicsr", "train", two, "--json"],
-        capture_output=True,
+LAUNCHERS = {
+    "torchrun": ("torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+    # Without --multi_gpu it starts a single process, GPU or not.
+    "accelerate": (
+        *("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+        *("--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    ),
+}
+
+
+def launch(launcher: str, run: Path) -> subprocess.Popen[str]:
+    """Starts `multicsr train RUN` in two processes by a launcher's own command."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *LAUNCHERS[launcher], "-m", "multicsr", "train", str(run), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["funnel"]["accepted"] == 72
+
+
+def test_two_processes_train_what_one_does_with_either_launcher(
+    few: Triplets, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Stopped under torchrun, it goes on under accelerate. Of 72 triplets in batches of 16, an epoch's last has 8.
+
+    One of the two works on the run folder: its lock would turn a second one away, and that would end both.
+    """
+    settings = settings | {"train__epochs": 10, "train__seeds": [0, 1]}
+    one, two = (save_run(tmp_path / name, few, **settings) for name in ("one", "two"))
+    with Workspace.open(one) as work:
+        train_encoders(work)
+    process = launch("torchrun", two)
+    wait_for_steps(two, 5)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert errors.count("the same command goes on") == 1
+    assert 5 <= len(losses(two)) < 100
+    process = launch("accelerate", two)
+    said, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert json.loads(said)["funnel"]["accepted"] == 72, "one of the two prints the result"
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     for model in ("model", "seeds/1"):
         assert_same_weights(one / model, two / model, rtol=1e-3, atol=1e-5)
