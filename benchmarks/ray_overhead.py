@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean
+from statistics import median
 from typing import Any
 
 import click
@@ -106,15 +106,17 @@ def main(sentences: str, limit: int, rounds: int, llm: str) -> None:
                 found[name].append(measured(base | flags, Path(place) / f"{number}-{len(found[name])}-{name[:12]}"))
                 taken = ", ".join(f"{step} {s:.1f} s" for step, s in found[name][-1]["seconds"].items())
                 click.echo(f"round {number + 1}, {name}: {taken}", err=True)
-    cpu = {name: mean(one["cpu"] for one in told) for name, told in found.items()}
-    means = {name: {step: mean(one["seconds"][step] for one in told) for step in STEPS} for name, told in found.items()}
-    reference = next(iter(means.values()))
-    click.echo(f"{limit} sentences, {rounds} rounds, {cores} cores, seconds (mean)")
+    cpu = {name: median(one["cpu"] for one in told) for name, told in found.items()}
+    medians = {
+        name: {step: median(one["seconds"][step] for one in told) for step in STEPS} for name, told in found.items()
+    }
+    reference = next(iter(medians.values()))
+    click.echo(f"{limit} sentences, {rounds} rounds, {cores} cores, medians, in seconds")
     columns = (
         f"{'start':>7} {'generate':>9} {'judge':>7} {'more, at work':>14} {'more, in all':>13} {'CPU':>7} {'more':>7}"
     )
     click.echo(f"{'':<26} {columns}")
-    for name, seconds in means.items():
+    for name, seconds in medians.items():
         work, whole = (sum(seconds[s] for s in steps) for steps in (STEPS[1:], STEPS))
         more = work / sum(reference[s] for s in STEPS[1:]) - 1, whole / sum(reference.values()) - 1
         click.echo(

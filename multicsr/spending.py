@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import TYPE_CHECKING
 
 from multicsr.config import BudgetConfig, CostConfig, Price
@@ -127,9 +128,24 @@ class Ledger:
             return _spent_up(f"budget.usd = {self._budget.usd:g}", f"{usd:.4f} US dollars", requests, "usd")
         return None
 
+    def left(self) -> tuple[float, float]:
+        """Tokens and dollars that the budget still has; infinite where it sets no limit."""
+        rows, budget = self.spent, self._budget
+        tokens = inf if budget.tokens is None else budget.tokens - sum(row.tokens for row in rows)
+        return tokens, inf if budget.usd is None else budget.usd - sum(row.usd or 0.0 for row in rows)
+
+    @property
+    def short(self) -> bool:
+        """Whether a call must wait: the budget is not spent, but others may have what is left of it."""
+        return False
+
     def answer(self, request: str) -> str | None:
         """What was answered to a request, by its hash, if that is still known."""
         return None
+
+    def holds_answers(self) -> bool:
+        """Whether any answer is known that no row holds yet."""
+        return False
 
     def keep(self, answers: Sequence[tuple[str, str]] = ()) -> None:
         """Keeps what was counted, and answers (hash of the request, answer), where they outlive this process."""
@@ -152,6 +168,9 @@ class RunLedger(Ledger):
 
     def answer(self, request: str) -> str | None:
         return self._store.answer(request)
+
+    def holds_answers(self) -> bool:
+        return self._store.holds_answers()
 
     def keep(self, answers: Sequence[tuple[str, str]] = ()) -> None:
         changed = [row for row in self.spent if self._stored.get((row.stage, row.model)) != row]

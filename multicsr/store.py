@@ -363,6 +363,9 @@ class Store:
         row = self._db.execute("SELECT answer FROM answers WHERE request = ?", (request,)).fetchone()
         return str(row[0]) if row else None
 
+    def holds_answers(self) -> bool:
+        return self._db.execute("SELECT 1 FROM answers LIMIT 1").fetchone() is not None
+
     def forget_answers(self) -> None:
         """Drops the answers, once what was made of them is stored."""
         with self.transaction():

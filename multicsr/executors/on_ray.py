@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from multicsr.backends.base import LanguageModel
-from multicsr.config import Config, leaves
+from multicsr.config import Config
 from multicsr.errors import ModelError, UsageError
 from multicsr.executors.cluster import connect, plan
 from multicsr.executors.pool import Pool
@@ -15,6 +15,7 @@ from multicsr.executors.tasks import Queue, Task, in_order
 from multicsr.naming import is_remote
 from multicsr.progress import Reporter
 from multicsr.schemas import Anchor, Candidate, Failure, ModelInfo, Pair, Score
+from multicsr.spending import Ledger
 
 if TYPE_CHECKING:
     from multicsr.agents.generator import GeneratorAgent
@@ -31,14 +32,22 @@ class OnRay:
     stored is at any time what one process could have stored, and another one goes on with the same chunks.
     """
 
-    def __init__(self, config: Config, reporter: Reporter, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, config: Config, reporter: Reporter, should_stop: Callable[[], bool], ledger: Ledger | None = None
+    ) -> None:
         self._config, self._reporter, self._should_stop = config, reporter, should_stop
+        self._ledger = ledger or Ledger(config.cost, config.budget)
         self._pool: Pool | None = None
         self._joined: Any = None  # the package, where it was connected for this run
 
     def model(self, spec: str) -> LanguageModel:
-        refuse_remote(self._config, (spec,))
-        return Elsewhere(self._workers().model_info(spec))
+        workers, calls = self._workers(), self._config.remote.concurrency
+        if is_remote(spec) and calls < workers.size:
+            raise UsageError(
+                f"remote.concurrency = {calls}: {workers.size} Ray workers would make more calls of {spec} at a time; "
+                "raise it (--concurrency), or set executor.workers"
+            )
+        return Elsewhere(workers.model_info(spec))
 
     def write(
         self, agent: GeneratorAgent, anchors: Iterable[Anchor], total: int
@@ -88,25 +97,8 @@ class OnRay:
             planned = plan([node["Resources"] for node in ray.nodes() if node["Alive"]], config)
             gpus = f" and {planned.gpus:g} GPUs" if planned.gpus else ""
             self._reporter.note(f"Ray: workers: {planned.workers}, each with {planned.cpus:g} CPUs{gpus}")
-            self._pool = Pool(ray, planned, self._config, self._reporter)
+            self._pool = Pool(ray, planned, self._config, self._reporter, self._ledger)
         return self._pool
-
-
-def refuse_remote(config: Config, specs: Iterable[str | None]) -> None:
-    """Refuses remote models: what workers would spend is neither counted by the run nor held to its budget.
-
-    Raises:
-        UsageError: naming the keys.
-    """
-    remote = {spec for spec in specs if spec and is_remote(spec)}
-    if remote:
-        settings = leaves(config.model_dump(mode="json"))
-        named = [f"{key} = {value}" for key, value in settings.items() if isinstance(value, str) and value in remote]
-        raise UsageError(
-            f"executor.kind = ray: not with a remote model ({', '.join(named or sorted(remote))}): Ray's workers would "
-            "neither count what it costs nor keep to the budget; use --executor here, where one process keeps many "
-            "calls in flight (--concurrency), or a local model"
-        )
 
 
 class Elsewhere:

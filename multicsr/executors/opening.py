@@ -19,13 +19,12 @@ def open_executor(
         ledger: counts what remote models take.
 
     Raises:
-        UsageError: Ray is asked for and not installed, or together with a remote model.
+        UsageError: Ray is asked for and not installed.
     """
     if config.executor.kind == "here":
         return Here(config, reporter.note, should_stop, ledger)
     from multicsr.executors.cluster import import_ray
-    from multicsr.executors.on_ray import OnRay, refuse_remote
+    from multicsr.executors.on_ray import OnRay
 
-    refuse_remote(config, (config.generate.llm, config.judge.llm))
     import_ray()
-    return OnRay(config, reporter, should_stop)
+    return OnRay(config, reporter, should_stop, ledger)

@@ -10,11 +10,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import Any, Literal, NamedTuple
 
+from multicsr.backends.base import LanguageModel
 from multicsr.config import Config
-from multicsr.errors import MulticsrError
+from multicsr.errors import InterruptedRunError, MulticsrError
+from multicsr.executors.allowance import Terms, Told, WorkerLedger
 from multicsr.executors.base import Here
+from multicsr.naming import is_remote
 from multicsr.parts import Parts
 from multicsr.schemas import ModelInfo
+from multicsr.spending import spending_on
 from multicsr.threads import share_cores
 
 Stage = Literal["generate", "judge"]
@@ -39,7 +43,7 @@ class Worker:
     """One run's generator and judge, each opened once.
 
     A thread does the work, so that the model goes on while answers travel. What stops a run comes back as a value: an
-    error that is raised would reach the other side as another one.
+    error that is raised would reach the other side as another one. With every value comes what remote models took.
 
     Args:
         cwd: where relative paths of the configuration begin, if there is such a folder on this machine.
@@ -50,45 +54,59 @@ class Worker:
         with suppress(OSError):
             os.chdir(cwd)
         self._notes: list[str] = []
-        self._parts = Parts(config, Here(config, self._notes.append, lambda: False).model)
+        self._ledger = WorkerLedger(config.cost, config.budget)
+        self._remote = False
+        self._opened = Here(config, self._notes.append, lambda: False, self._ledger).model
+        self._parts = Parts(config, self._open)
         self._work: Work | None = None
 
-    def model_info(self, spec: str) -> ModelInfo | MulticsrError:
-        """Opens a language model."""
-        try:
-            return self._parts.model(spec).info
-        except MulticsrError as error:
-            return error
+    def model_info(self, spec: str) -> Told:
+        """Opens a language model, and tells its `ModelInfo`, or a `MulticsrError`."""
+        return self._told(lambda: self._parts.model(spec).info)
 
-    def prepare(self, stage: Stage) -> Ready | MulticsrError:
-        """Opens what the stage needs, and from then on does that stage's work; what was left of another is dropped."""
-        try:
-            if self._work:
-                self._work.exchange((), last=True)
-            if stage == "generate":
-                writer = self._parts.generator()
-                recipe, digest = writer.recipe, writer.recipe_hash
-            else:
-                judge = self._parts.own_judge()
-                recipe, digest = judge.recipe, judge.recipe_hash
-            self._work = Work(self._write if stage == "generate" else self._rate, ENOUGH[stage])
-            notes, self._notes[:] = tuple(self._notes), []
-            return Ready(socket.gethostname(), recipe, digest, notes)
-        except MulticsrError as error:
-            return error
+    def prepare(self, stage: Stage) -> Told:
+        """Opens what the stage needs, and from then on does that stage's work; what was left of another is dropped.
 
-    def exchange(self, units: Sequence[Unit], *, last: bool = False) -> list[Unit] | MulticsrError:
-        """Takes units of work, and gives what has finished since the last time; see `Work.exchange`."""
-        if self._work is None:
+        Tells that it is `Ready`, or a `MulticsrError`.
+        """
+        return self._told(lambda: self._prepared(stage))
+
+    def exchange(self, units: Sequence[Unit], terms: Terms = Terms(), *, last: bool = False) -> Told:  # noqa: B008
+        """Takes units of work, and tells what has finished since the last time (see `Work.exchange`)."""
+        work = self._work
+        if work is None:
             raise RuntimeError("the worker was not prepared")
-        try:
-            return self._work.exchange(units, last=last)
-        except MulticsrError as error:
-            return error
+        self._ledger.stop() if last else self._ledger.agree(terms)
+        return self._told(lambda: work.exchange(units, last=last))
 
-    def process(self) -> int:
-        """The id of this process."""
-        return os.getpid()
+    def _told(self, call: Callable[[], ModelInfo | Ready | list[Unit]]) -> Told:
+        value: ModelInfo | Ready | list[Unit] | MulticsrError
+        try:
+            value = call()
+        except MulticsrError as error:
+            value = error
+        return Told(value, self._ledger.tell())
+
+    def _open(self, spec: str) -> LanguageModel:
+        self._remote = self._remote or is_remote(spec)
+        return self._opened(spec)
+
+    def _prepared(self, stage: Stage) -> Ready:
+        if self._work:
+            self._ledger.stop()
+            with suppress(MulticsrError):  # which was told, or is about what nobody waits for any more
+                self._work.exchange((), last=True)
+        self._ledger.begin()
+        if stage == "generate":
+            writer = self._parts.generator()
+            recipe, digest = writer.recipe, writer.recipe_hash
+        else:
+            judge = self._parts.own_judge()
+            recipe, digest = judge.recipe, judge.recipe_hash
+        serve = self._write if stage == "generate" else self._rate
+        self._work = Work(serve, ENOUGH[stage], self._ledger, patient=self._remote)
+        notes, self._notes[:] = tuple(self._notes), []
+        return Ready(socket.gethostname(), recipe, digest, notes)
 
     def _write(self, units: Iterator[Unit]) -> Results:
         numbers: dict[int, int] = {}
@@ -98,14 +116,16 @@ class Worker:
                 numbers[position] = number
                 yield anchor
 
-        with closing(self._parts.generator().batch_as_completed(anchors())) as answers:
+        generator = self._parts.generator()
+        with spending_on("generate"), closing(generator.batch_as_completed(anchors())) as answers:
             for position, answer in answers:
                 yield numbers.pop(position), answer
 
     def _rate(self, units: Iterator[Unit]) -> Results:
         judge = self._parts.own_judge()
-        for number, pairs in units:
-            yield number, judge.batch(pairs)
+        with spending_on("judge"):
+            for number, pairs in units:
+                yield number, judge.batch(pairs)
 
 
 class Work:
@@ -114,11 +134,21 @@ class Work:
     Args:
         serve: reads units and gives their results; it is called again when there are more after it has ended.
         enough: so many results need not wait for more.
+        ledger: whose news need not wait either.
+        patient: whether to wait, in the end, for what remote models are still answering, which is paid for; the ledger
+            ends it.
     """
 
-    def __init__(self, serve: Callable[[Iterator[Unit]], Results], enough: int) -> None:
-        self._serve, self._enough = serve, enough
-        self._changed = threading.Condition()
+    def __init__(
+        self,
+        serve: Callable[[Iterator[Unit]], Results],
+        enough: int,
+        ledger: WorkerLedger | None = None,
+        *,
+        patient: bool = False,
+    ) -> None:
+        self._serve, self._enough, self._ledger, self._patient = serve, enough, ledger, patient
+        self._changed = ledger.changed if ledger else threading.Condition()
         self._waiting: deque[Unit] = deque()
         self._done: list[Unit] = []
         self._error: BaseException | None = None
@@ -148,7 +178,8 @@ class Work:
 
     def _worth_telling(self) -> bool:
         idle = not (self._busy or self._waiting)
-        return idle or self._error is not None or (not self._ended and len(self._done) >= self._enough)
+        news = len(self._done) >= self._enough or (self._ledger is not None and self._ledger.has_news)
+        return idle or self._error is not None or (not self._ended and news)
 
     def _run(self) -> None:
         try:
@@ -162,7 +193,8 @@ class Work:
                     self._changed.notify_all()
         except BaseException as error:
             with self._changed:
-                self._error, self._busy = error, False
+                self._error = None if isinstance(error, InterruptedRunError) else error  # which was asked for
+                self._busy = False
                 self._changed.notify_all()
 
     def _tell(self, result: Unit) -> bool:
@@ -170,7 +202,7 @@ class Work:
         with self._changed:
             self._done.append(result)
             self._changed.notify_all()
-            return self._ended
+            return self._ended and not self._patient
 
     def _begin(self) -> bool:
         """Waits for units; False where there will be no more."""

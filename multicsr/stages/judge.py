@@ -85,11 +85,10 @@ def _rate(work: Workspace, judge: RunJudge, items: Sequence[StoredCandidate]) ->
     ):
         for chunk, answers in zip(chunks, answered, strict=False):  # an executor that is to stop gives fewer
             rows = [(item.key, answers[2 * n], answers[2 * n + 1]) for n, item in enumerate(chunk)]
-            with work.store.transaction():
-                work.store.add_scores(agent.recipe_hash, rows)
-                work.store.forget_answers()  # the scores hold them
+            work.store.add_scores(agent.recipe_hash, rows)
             task.advance(len(chunk), outlook.add(chunk, answers))
     work.stop_if_asked()
+    work.store.forget_answers()  # the scores hold them
     return len(todo)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,18 +55,12 @@ def test_without_ray_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None
         open_executor(config, Silent(), lambda: False)
 
 
-@pytest.mark.parametrize("key", ["generate.llm", "judge.llm"])
-def test_remote_models_are_refused_with_their_key(key: str) -> None:
-    config = load_config(flags={"executor.kind": "ray", key: "openai:m@http://127.0.0.1:9/v1"}, environ={})
-    with pytest.raises(UsageError, match=rf"not with a remote model \({key} = openai:m@.*use --executor here"):
-        open_executor(config, Silent(), lambda: False)
-
-
-def test_so_is_one_that_a_judge_asks_for_before_a_cluster_is_looked_for() -> None:
-    options = {"strong": {"llm": "anthropic:big"}}
-    config = load_config(flags={"executor.kind": "ray", "judge.options": options}, environ={})
-    with pytest.raises(UsageError, match=r"\(judge\.options\.strong\.llm = anthropic:big\)"):
-        OnRay(config, Silent(), lambda: False).model("anthropic:big")
+def test_a_remote_model_needs_a_call_for_every_worker() -> None:
+    config = load_config(flags={"executor.kind": "ray", "remote.concurrency": 3}, environ={})
+    executor = OnRay(config, Silent(), lambda: False)
+    executor._pool = SimpleNamespace(size=4, close=lambda: None)
+    with pytest.raises(UsageError, match=r"remote\.concurrency = 3: 4 Ray workers would make more calls of openai:m"):
+        executor.model("openai:m")
 
 
 def test_an_address_where_nobody_answers_is_named_and_signals_stay_ours(monkeypatch: pytest.MonkeyPatch) -> None:

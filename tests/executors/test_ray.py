@@ -15,15 +15,17 @@ from typing import Any
 
 import pytest
 
-from multicsr.config import Config, load_config
-from multicsr.errors import InterruptedRunError, ModelError, StageError
+from multicsr.config import DEFAULT_FILTERS, Config, load_config
+from multicsr.errors import BudgetError, InterruptedRunError, ModelError, RemoteError, StageError
 from multicsr.executors import pool
 from multicsr.ingest import read_sentences
 from multicsr.pipeline import write_rounds
 from multicsr.schemas import Sentence
 from multicsr.stages.ingest import ingest
 from multicsr.workspace import Workspace
-from tests.executors.clusters import Killer, cluster, count, descendants, workers
+from tests.executors.clusters import STORE_BYTES, Killer, cluster, count, descendants, workers
+from tests.remoterun import QUICK, open_run, save_sentences, writer
+from tests.servers import KEY, QUICK_FAULTS, Server, Tally, sometimes
 from tests.torture import tinyrun
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'multicsr[ray]'")
@@ -43,6 +45,9 @@ def overlap(pair: Pair, *, pause_s: float = 0.0, deadly: str = "") -> Score:
     a, b = set(pair.first.lower()), set(pair.second.lower())
     return Score(similarity=5 * len(a & b) / len(a | b))
 """
+CALLS = int(QUICK["concurrency"])
+WRITES = 11  # words, the server's model, at most
+COUNTED = ("requests", "prompt_tokens", "completion_tokens")
 KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
 WRITTEN = ("sentences", "recipes", "candidates", "scores", "verdicts", "decisions")
 
@@ -51,6 +56,7 @@ WRITTEN = ("sentences", "recipes", "candidates", "scores", "verdicts", "decision
 def one_thread() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("OPENAI_API_KEY", KEY)  # which workers find where Ray was started
         yield
 
 
@@ -106,20 +112,24 @@ def expected(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return rows
 
 
-def test_two_workers_write_the_rows_of_one_process(
+def test_killed_workers_and_a_lost_machine_leave_the_same_rows(
     nodes: Any, parts: Path, expected: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert written(tmp_path / "run", configured(parts, nodes.address)) == expected
-    assert workers() == [], "they end with the stages that need them"
+    extra = nodes.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    lost: list[Any] = []
 
+    def look(work: Workspace) -> bool:
+        if not lost and work.store.query("SELECT count(*) FROM candidates")[0][0] > 3:
+            lost.append(extra)
+            nodes.remove_node(extra, allow_graceful=False)
+        return False
 
-def test_killed_workers_leave_the_same_rows(nodes: Any, parts: Path, expected: dict[str, Any], tmp_path: Path) -> None:
     killer = Killer(tmp_path / "run", {"candidates": KILLS // 2, "scores": KILLS - KILLS // 2})
     killer.start()
-    config = configured(parts, nodes.address, judge__options={"pause_s": 0.05})
-    slow = written(tmp_path / "run", config)
+    slow = written(tmp_path / "run", configured(parts, nodes.address, judge__options={"pause_s": 0.05}), look)
     killer.ended.set()
     killer.join()
+    assert lost
     assert len(set(killer.killed)) == KILLS
     assert bare(slow) == bare(expected)
 
@@ -132,20 +142,6 @@ def bare(rows: dict[str, Any]) -> dict[str, Any]:
         for table, found in rows.items()
         if table != "recipes"
     }
-
-
-def test_a_lost_machine_loses_nothing(nodes: Any, parts: Path, expected: dict[str, Any], tmp_path: Path) -> None:
-    extra = nodes.add_node(num_cpus=1, object_store_memory=80 << 20)
-    lost: list[Any] = []
-
-    def look(work: Workspace) -> bool:
-        if not lost and work.store.query("SELECT count(*) FROM candidates")[0][0] > 3:
-            lost.append(extra)
-            nodes.remove_node(extra, allow_graceful=False)
-        return False
-
-    assert written(tmp_path / "run", configured(parts, nodes.address), look) == expected
-    assert lost
 
 
 def test_stopped_here_and_there_it_goes_on_to_the_same_rows(
@@ -166,6 +162,10 @@ def test_stopped_here_and_there_it_goes_on_to_the_same_rows(
         assert before < count(folder, table)
     assert count(folder, "candidates") < 48
     assert written(folder, configured(parts, nodes.address)) == expected
+    deadline = time.monotonic() + 30
+    while workers():
+        assert time.monotonic() < deadline, "they end with the stages that need them"
+        time.sleep(0.05)
 
 
 def test_a_worker_that_would_make_other_rows_is_refused(nodes: Any, parts: Path, tmp_path: Path) -> None:
@@ -197,19 +197,99 @@ def test_workers_that_die_again_and_again_stop_the_run(
     assert 0 < count(tmp_path / "run", "scores") < 48, "those before it are stored"
 
 
+def total(work: Workspace) -> tuple[int, int, int]:
+    rows = work.store.spent()
+    requests, prompt, completion = ([getattr(row, name) for row in rows] for name in COUNTED)
+    return sum(requests), sum(prompt), sum(completion)
+
+
+def counted(tally: Tally) -> tuple[int, int, int]:
+    return tally.requests, tally.prompt_tokens, tally.completion_tokens
+
+
+def paid_twice(tally: Tally) -> int:
+    """Usable answers that were given before, but to what finds out what the server can do."""
+    return sum(times - 1 for content, times in tally.answered.items() if "the digit 3" not in content)
+
+
+def pairs(work: Workspace) -> list[tuple[str, str, str]]:
+    sql = "SELECT s.text, c.positive, c.negative FROM candidates c JOIN sentences s ON s.id = c.sentence_id"
+    return sorted(tuple(row) for row in work.store.query(sql))
+
+
+def rewritten(sentences: Path) -> list[tuple[str, str, str]]:
+    lines = sentences.read_text("utf-8").splitlines()
+    return sorted((line, f"{line} once again", f"it is not so that {line}") for line in lines)
+
+
+def test_workers_call_a_remote_model_and_this_process_keeps_the_ledger(nodes: Any, tmp_path: Path) -> None:
+    """The server refuses first, which stops both workers; going on, nothing comes of three calls in ten."""
+    sentences = save_sentences(tmp_path / "s.txt", 40)
+    there = {"executor__kind": "ray", "executor__address": nodes.address, "judge__chunk": 4}
+    paid = 30
+
+    def poor(body: Any) -> str | int:
+        return writer(body) if len(server.tally.answered) < paid else 402
+
+    with (
+        Server(poor, fault=sometimes(0.3, QUICK_FAULTS), key=KEY, delay_s=0.05) as server,
+        open_run(tmp_path / "run", sentences, server.url, **there) as work,
+    ):
+        ingest(work)
+        with pytest.raises(RemoteError, match=r"HTTP 402: (.|\n)*no money left"):
+            write_rounds(work)
+        assert total(work) == counted(server.tally)
+        assert work.store.query("SELECT count(*) FROM answers")[0][0] > paid / 2, "what was paid for is kept"
+        paid = 10**6
+        write_rounds(work)
+        assert pairs(work) == rewritten(sentences)
+        assert total(work) == counted(server.tally)
+        assert {row.stage for row in work.store.spent()} == {"open", "generate", "judge"}
+        assert sum(row.retries for row in work.store.spent()) > 0.1 * server.tally.requests
+        assert CALLS / 2 < server.tally.most <= CALLS
+        assert paid_twice(server.tally) == 0
+
+
+def test_workers_keep_to_a_budget_but_for_the_calls_in_flight_and_a_killed_one_takes_no_more_with_it(
+    nodes: Any, tmp_path: Path
+) -> None:
+    sentences = save_sentences(tmp_path / "s.txt", 60)
+    there = {"executor__kind": "ray", "executor__address": nodes.address, "judge__chunk": 4}
+    budget = 24_000  # spent while judging
+    killer = Killer(tmp_path / "run", {"scores": 1})
+    with Server(writer, key=KEY, delay_s=0.1) as server:
+        killer.start()
+        with open_run(tmp_path / "run", sentences, server.url, **there, budget__tokens=budget) as work:
+            ingest(work)
+            with pytest.raises(BudgetError, match=r"budget\.tokens = 24,000: the budget is spent .*--budget-tokens"):
+                write_rounds(work)
+            assert killer.killed
+            largest = max(len(str(body).split()) for body in server.tally.bodies) + WRITES
+            assert budget <= sum(row.tokens for row in work.store.spent()) <= budget + CALLS * largest
+            work.close_models()
+            known, seen = total(work), counted(server.tally)
+            assert all(told >= one for told, one in zip(seen, known, strict=True))
+            assert seen[0] - known[0] <= CALLS, "the killed one could not tell of its calls"
+        with open_run(tmp_path / "run", sentences, server.url, judge__chunk=4) as work:
+            write_rounds(work)
+            assert pairs(work) == rewritten(sentences)
+        assert paid_twice(server.tally) <= CALLS
+
+
 @pytest.mark.bundled
 def test_the_bundled_model_writes_and_judges_the_same_bits_in_workers(nodes: Any, tmp_path: Path) -> None:
     """With one thread in each worker, and all of the machine's in one process."""
-    lines = [item.text for item in islice(read_sentences("bundled"), 4) if isinstance(item, Sentence)]
+    lines = [item.text for item in islice(read_sentences("bundled"), 2) if isinstance(item, Sentence)]
     (tmp_path / "few.txt").write_text("\n".join(lines), "utf-8")
-    flags = {"input.source": str(tmp_path / "few.txt"), "generate.max_tokens": 16, "judge.chunk": 1, "rounds": 1}
-    flags["judge.options"] = {"contrast": False}
+    flags = {"input.source": str(tmp_path / "few.txt"), "generate.max_tokens": 12, "judge.chunk": 1, "rounds": 1}
+    flags |= {"judge.options": {"contrast": False}}
+    flags |= {f"filters.{name}": None for name in DEFAULT_FILTERS if name != "curation"}  # so that all are judged
     there = {"executor.kind": "ray", "executor.address": nodes.address, "executor.in_flight": 2}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("OMP_NUM_THREADS")
         one = written(tmp_path / "one", load_config(flags=flags, environ={}))
     assert written(tmp_path / "two", load_config(flags=flags | there, environ={})) == one
-    assert len(one["scores"]) >= 2
+    assert len(one["scores"]) == 2
 
 
 def test_ctrl_c_stops_a_run_with_a_cluster_of_its_own_and_leaves_no_process(parts: Path, tmp_path: Path) -> None:

@@ -93,10 +93,10 @@ def configured(**settings: Any) -> Any:
 
 
 def test_what_stops_a_run_comes_back_as_a_value_and_survives_the_journey() -> None:
-    missing = Worker(configured(generate__llm="nowhere.gguf"), ".").model_info("nowhere.gguf")
+    missing = Worker(configured(generate__llm="nowhere.gguf"), ".").model_info("nowhere.gguf").value
     assert isinstance(missing, ModelError)
     assert "nowhere.gguf: no such model file" in str(missing)
-    wrong = Worker(configured(judge__options={"exemplars": -1, "colour": 1}), ".").prepare("judge")
+    wrong = Worker(configured(judge__options={"exemplars": -1, "colour": 1}), ".").prepare("judge").value
     assert isinstance(wrong, ConfigError)
     assert len(wrong.problems) == 2
     for error in (missing, wrong):
@@ -110,7 +110,7 @@ def test_it_writes_and_judges_by_the_recipes_of_a_run(tmp_path) -> None:
         fakerun.go_on(work, report=False)
         worker = Worker(work.config, str(tmp_path))
         worker._parts._models[work.config.generate.llm] = fakerun.model()
-        ready = {stage: worker.prepare(stage) for stage in ("generate", "judge")}
+        ready = {stage: worker.prepare(stage).value for stage in ("generate", "judge")}
         assert all(isinstance(said, Ready) for said in ready.values())
         assert {stage: said.recipe_hash for stage, said in ready.items()} == {
             stage: work.store.get_meta(stage) for stage in ready

@@ -29,6 +29,7 @@ class Reply(NamedTuple):
     scores: tuple[float, ...] = ()
 
 
+SHORT_S = 0.05  # how often it is asked whether a call may be made, where the ledger lets it wait
 ASKED = 3
 """Times that HTTP 500 is heard before it counts as a no."""
 
@@ -67,6 +68,7 @@ class Caller:
         end = time.monotonic() + self._config.deadline_s
         tries = 0
         while True:
+            end += await self._wait_for_means()
             await self._wait_for_turn(end)
             if self._halted.is_set():
                 raise Fault(Kind.HALT, "the run stops")
@@ -125,6 +127,13 @@ class Caller:
         if self._ledger.objection():
             raise Fault(Kind.HALT, "the budget is spent")
         await self._sleep(delay)
+
+    async def _wait_for_means(self) -> float:
+        """Waits until the ledger lets a call be made; how long that took, which is nobody's delay."""
+        begun = time.monotonic()
+        while self._ledger.short and not self._halted.is_set():
+            await self._sleep(SHORT_S)
+        return time.monotonic() - begun
 
     async def _wait_for_turn(self, end: float) -> None:
         while (delay := self._not_before - time.monotonic()) > 0 and not self._halted.is_set():
