@@ -21,7 +21,8 @@ from multicsr.stages.judge import judge_agent
 from multicsr.workspace import Workspace
 
 SAMPLE = 40
-GROUPS = 8  # the sample's parts, which the interval is over; a part keeps a local model about as busy as a run does
+MOST_PARTS = 8  # of the sample, which the interval is over; one keeps a local model about as busy as a run does
+FEWEST_PARTS = 4  # of a remote model's, which otherwise have as many sentences as calls may be under way
 
 
 class Forecast(Record):
@@ -32,7 +33,8 @@ class Forecast(Record):
         calls, prompt_tokens, completion_tokens: of remote models; None where there is none.
         usd: what they would cost; None where no price is known.
         written_tokens: what a local model would write; None where the generator is a remote one.
-        seconds: of generating and judging; training comes on top.
+        seconds: of generating and judging, at the sample's rate; training comes on top.
+        under_way: calls of remote models at a time, on average, while the sample was tried; None where there is none.
         triplets: how many would be accepted.
         spent: what the forecast itself took.
     """
@@ -45,6 +47,7 @@ class Forecast(Record):
     usd: Estimate | None
     written_tokens: Estimate | None
     seconds: Estimate
+    under_way: float | None
     triplets: Estimate
     spent: tuple[Spent, ...]
 
@@ -78,17 +81,24 @@ def forecast(config: Config, reporter: Reporter, sample: int = SAMPLE) -> Foreca
         drawn = draw(texts, sample, config.seed)
         parts = []
         with reporter.task("forecast", len(drawn)) as task:
-            for n in range(min(GROUPS, len(drawn))):
-                part = drawn[n::GROUPS]
+            number = _number_of_parts(work, len(drawn))
+            for n in range(number):
+                part = drawn[n::number]
                 parts.append(_tried(work, Path(place) / f"part-{n}", part))
                 task.advance(len(part))
                 work.stop_if_asked()
         return _extrapolated(config, count, parts, tuple(work.ledger.spent))
 
 
+def _number_of_parts(work: Workspace, sample: int) -> int:
+    """As many as the sample allows, each with enough to do for all calls that may be made at a time."""
+    full = sample // work.config.remote.concurrency if work.calls_remote else sample
+    return min(MOST_PARTS, max(FEWEST_PARTS, full), sample)
+
+
 def _tried(work: Workspace, folder: Path, texts: Sequence[str]) -> _Part:
     ledger = work.ledger
-    before, waited, begun = all_spent(ledger.spent), ledger.waited_s, time.monotonic()
+    before, begun = all_spent(ledger.spent), time.monotonic()
     with Workspace.create(folder, work.config, Silent(), sharing=work) as part:
         part.store.replace_input([Sentence(line=n, text=text) for n, text in enumerate(texts, 1)], limit=None)
         part.store.finish_stage("ingest", "", 0.0, {})
@@ -99,13 +109,11 @@ def _tried(work: Workspace, folder: Path, texts: Sequence[str]) -> _Part:
     names = ("requests", "retries", "prompt_tokens", "completion_tokens", "estimated", "seconds")
     spent = {name: getattr(after, name) - getattr(before, name) for name in names}
     usd = None if after.usd is None else after.usd - (before.usd or 0.0)
-    # So few sentences cannot keep all calls busy that may be made at a time; a whole run does.
-    busy = took - (ledger.waited_s - waited) + spent["seconds"] / work.config.remote.concurrency
     return _Part(
         sentences=len(texts),
         spent=Spent(stage="sample", model="", usd=usd, **spent),
         written_tokens=written,
-        seconds=busy,
+        seconds=took,
         triplets=triplets,
     )
 
@@ -133,6 +141,7 @@ def _extrapolated(config: Config, sentences: int, parts: Sequence[_Part], spent:
         usd=total([part.spent.usd or 0.0 for part in parts]) if priced else None,
         written_tokens=None if is_remote(config.generate.llm) else total([part.written_tokens for part in parts]),
         seconds=total([part.seconds for part in parts]),
+        under_way=sum(p.spent.seconds for p in parts) / sum(p.seconds for p in parts) if remote else None,
         triplets=total([part.triplets for part in parts]),
         spent=spent,
     )

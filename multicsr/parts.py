@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from multicsr.backends.base import LanguageModel
 from multicsr.config import Config, JudgeConfig
-from multicsr.naming import chosen_judge
+from multicsr.naming import chosen_judge, is_remote
 
 if TYPE_CHECKING:  # LangChain behind them takes its time, and who finds a folder locked should know at once
     from multicsr.agents.generator import GeneratorAgent
@@ -47,6 +47,11 @@ class Parts:
         if spec not in self._models:
             self._models[spec] = self._open_model(spec)
         return self._models[spec]
+
+    @property
+    def calls_remote(self) -> bool:
+        """Whether any of the models that are open is a remote one."""
+        return any(map(is_remote, self._models))
 
     def generator(self) -> GeneratorAgent:
         """The generator of the configuration, with its model, and the judge where that chooses among drafts."""

@@ -94,7 +94,6 @@ class Ledger:
         self._cost, self._budget = cost or CostConfig(), budget or BudgetConfig()
         self._spent = {(row.stage, row.model): row for row in before}
         self._lock = threading.Lock()
-        self.waited_s = 0.0  # by those who asked, for any answer
 
     def admit(self, spec: str) -> None:
         """ModelError where the model may not be called: a budget in dollars needs its price."""
@@ -108,9 +107,6 @@ class Ledger:
         price = self._cost.price(model)
         with self._lock:
             self._spent[stage, model] = _added(self._spent.get((stage, model)), stage, model, usage, price)
-
-    def waited(self, seconds: float) -> None:
-        self.waited_s += seconds
 
     @property
     def spent(self) -> list[Spent]:

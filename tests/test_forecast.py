@@ -16,7 +16,7 @@ from multicsr.evaluation.statistics import Estimate
 from multicsr.forecast import Forecast, forecast
 from multicsr.progress import Silent
 from multicsr.stages.ingest import ingest
-from tests.remoterun import open_run, run_config, save_sentences, writer
+from tests.remoterun import QUICK, open_run, run_config, save_sentences, writer
 from tests.servers import Body, Server, last
 
 SAMPLE = 10
@@ -65,6 +65,19 @@ def test_the_calls_are_real_and_go_on_to_all_sentences(tmp_path: Path) -> None:
     assert found.completion_tokens.value == pytest.approx(written)
     assert found.usd.value == pytest.approx((1000 * read + 2000 * written) / 1e6)
     assert found.written_tokens is None, "the generator is a remote one"
+    assert found.under_way is not None
+    assert 0 < found.under_way <= QUICK["concurrency"]
+
+
+@pytest.mark.parametrize(("sample", "concurrency", "most"), [(40, 20, 20), (8, 20, 4)])
+def test_the_sample_keeps_busy_all_calls_that_may_be_made_at_a_time_if_it_is_large_enough(
+    sample: int, concurrency: int, most: int, tmp_path: Path
+) -> None:
+    with Server(writer, delay_s=0.1) as server:
+        found = forecast(config(tmp_path, server.url, 50, remote__concurrency=concurrency), Silent(), sample)
+    assert most / 2 < server.tally.most <= most
+    assert found.under_way is not None
+    assert 1 < found.under_way <= most, "the time is the one that it took with those"
 
 
 def test_every_interval_holds_its_estimate(tmp_path: Path) -> None:
@@ -129,6 +142,7 @@ def test_the_command_writes_nothing_and_prints_what_a_script_can_read(
         assert files(tmp_path) == before, "nor into a run that is there"
         assert "30 sentences, from 6 that were tried" in shown
         assert f"the forecast took {server.tally.requests - asked} calls, " in shown
+        assert "calls under way on average" in shown
         assert "cost: set cost.input_usd_per_mtok and cost.output_usd_per_mtok to see it" in shown
         assert shown.endswith("training comes on top; nothing was written\n")
 

@@ -39,6 +39,11 @@ def print_forecast(found: Forecast, *, as_json: bool) -> None:
     SafeConsole().print(table)
     if found.calls is not None and found.usd is None:
         click.echo("cost: set cost.input_usd_per_mtok and cost.output_usd_per_mtok to see it")
+    if found.under_way is not None:
+        click.echo(
+            f"the time is that of the sample's rate, with {found.under_way:.1f} calls under way on average; "
+            "a larger --sample keeps more of those busy that --concurrency allows"
+        )
     if found.spent:
         click.echo(f"the forecast took {words.spent_in_words(found.spent)}")
     click.echo("training comes on top; nothing was written")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
@@ -232,14 +231,12 @@ class RemoteModel:
     ) -> list[_Ended]:
         """All that have ended, at least one; none if the user wants to stop meanwhile, where that counts."""
         got: list[_Ended] = []
-        begun = time.monotonic()
         while not got and not (until_asked and self._asked_to_stop()):
             got += _within(ended, LOOK_S)
         while got and not ended.empty():
             got.append(ended.get())
         for end in got:
             del running[end.number]
-        self._ledger.waited(time.monotonic() - begun)
         return got
 
     def _out_of_patience(self, failed: list[RequestFailure]) -> RemoteError | None:
