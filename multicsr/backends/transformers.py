@@ -19,6 +19,7 @@ from multicsr.backends.transformers_loading import Checkpoint, explained, load_c
 from multicsr.backends.transformers_streams import common_prefix, open_streams
 from multicsr.backends.transformers_tokens import Ids, UnusablePromptError
 from multicsr.errors import ModelError
+from multicsr.memory import is_out_of_memory
 from multicsr.schemas import (
     METHODS,
     Completion,
@@ -299,7 +300,9 @@ class TransformersModel:
                 for item, answer in work(batch):
                     answered.add(item)
                     yield item, answer
-            except torch.cuda.OutOfMemoryError as error:
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
                 if len(batch) == 1:
                     raise ModelError(
                         f"{self._spec}: the device's memory does not hold one sentence; use a smaller model or the cpu"

@@ -20,14 +20,10 @@ from torch.optim import AdamW, Optimizer
 
 from multicsr.config import TrainConfig
 from multicsr.errors import StageError
+from multicsr.memory import is_out_of_memory
 from multicsr.train.data import Tokens, derive_seed
 from multicsr.train.objective import Masks, batch_loss, batch_masks
 from multicsr.train.passes import Passes, trained
-
-# PyTorch has an exception of its own only for CUDA; of the others there is no more than the text.
-OUT_OF_MEMORY = ("DefaultCPUAllocator", "MPS backend out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
-# All that oneDNN says of it; what it cannot do at all has a longer text.
-ONEDNN_OUT_OF_MEMORY = ("could not create a primitive", "could not create a memory object")
 
 T = TypeVar("T")
 
@@ -246,13 +242,3 @@ class Stepper:
                 f"the loss is {loss} and its gradient's norm {grad_norm}; lower train.learning_rate "
                 f"(now {self._config.learning_rate:g}) or raise train.temperature (now {self._config.temperature:g})"
             )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device or the machine had too little memory for what failed."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        text in ONEDNN_OUT_OF_MEMORY or any(sign in text for sign in OUT_OF_MEMORY)
-    )

@@ -454,14 +454,22 @@ def test_a_row_whose_logits_are_not_finite_fails_alone(tiny_models: dict[str, Pa
     assert {answer.index: type(answer) for answer in scored} == {0: TokenLogProbs, 1: RequestFailure}
 
 
-def test_a_batch_that_exceeds_the_memory_is_halved(checkpoints: dict[str, Checkpoint]) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("out of memory"),
+        RuntimeError("Expected mha_graph.execute(handle, variant_pack, workspace_ptr.get()).is_good() to be true"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_batch_that_exceeds_the_memory_is_halved(checkpoints: dict[str, Checkpoint], error: Exception) -> None:
     checkpoint = checkpoints["llama"]
     at_once = []
 
     def exhaust(module: Any, arguments: Any, keywords: Any) -> None:
         at_once.append(len(keywords["input_ids"]))
         if keywords["attention_mask"].shape[0] > 6 and keywords[cache_argument(module)] is not None:
-            raise torch.cuda.OutOfMemoryError("out of memory")
+            raise error
 
     right = by_index(engine(checkpoint).contrast(contrasts()))
     handle = checkpoint.model.register_forward_pre_hook(exhaust, with_kwargs=True)

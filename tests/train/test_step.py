@@ -20,6 +20,7 @@ from transformers import BertConfig, BertModel
 
 from multicsr.config import TrainConfig
 from multicsr.errors import StageError
+from multicsr.memory import is_out_of_memory
 from multicsr.train import passes
 from multicsr.train.data import TripletTable, tabulate, tokenize
 from multicsr.train.encoder import load_encoder, quiet
@@ -28,7 +29,6 @@ from multicsr.train.step import (
     NonFiniteError,
     Stepper,
     StepResult,
-    is_out_of_memory,
     learning_rate,
     make_optimizer,
 )
