@@ -16,6 +16,7 @@ import pytest
 from multicsr.cli.log import LOG
 from tests.cli.terminal import needs_tmux, screens
 from tests.runs import save_run
+from tests.train import kinds
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-9]|9[0-9])m")
 # What may begin a line in a narrow terminal; anything else would be the rest of a broken one.
@@ -33,7 +34,8 @@ TRIPLETS = [
 @pytest.mark.bundled
 def test_a_run_shows_whole_lines_at_80_and_at_40_columns(tmp_path: Path) -> None:
     run = ["run", "--limit", "4", "--judge", "embedding", "--set", "filters.curation.alpha=0", "--set", "rounds=1"]
-    run += ["--set", "filters.curation.beta=5", "--gamma=-5", "-o"]
+    run += ["--set", "filters.curation.beta=5", "--gamma=-5", "--set", "train.encoder=./encoder", "-o"]
+    kinds.save_bert(tmp_path / "encoder")
 
     def watch(width: int) -> list[list[str]]:
         return list(screens([*run, f"run{width}"], width=width, cwd=tmp_path))
