@@ -18,6 +18,7 @@ from multicsr.evaluation.sts import StsPair, evaluate_sts, read_sts
 from multicsr.files import write_atomically
 from multicsr.progress import Reporter
 from multicsr.schemas import content_hash
+from multicsr.stages.train import NO_DEV
 
 MEAN = "mean of the sets"
 # Of the `train` section: what scores do not depend on, and names of what is hashed itself: encoder, development set.
@@ -69,7 +70,8 @@ class Scoring:
         from multicsr.train.data import Batches, score_table
         from multicsr.train.loop import StepMetrics, train
 
-        dev = read_sts(Path(arm.config.dev)) if arm.config.dev else None
+        named = arm.config.dev
+        dev = read_sts(Path(named)) if named and named != NO_DEV else None
         settings = arm.config.model_dump(mode="json", exclude=NOT_INPUTS)
         scores = list(arm.similarities) if arm.config.graded_weight else []
         key = content_hash(self.encoder, settings, seed, list(arm.texts), scores, dev, dict(self.sets))

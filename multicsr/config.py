@@ -239,7 +239,7 @@ class TrainConfig(Record):
         "default 0.5 for an encoder that was tuned for sentences, else 1",
     )
     epochs: int = Field(1, ge=1, description="passes over the triplets")
-    learning_rate: float = Field(2e-5, gt=0, description="the highest, after warming up; then it falls to 0")
+    learning_rate: float = Field(5e-5, gt=0, description="the highest, after warming up; then it falls to 0")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW, for weight matrices")
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps with a rising learning rate")
     max_grad_norm: float = Field(1.0, gt=0, description="a longer gradient is scaled down to it")
@@ -254,7 +254,9 @@ class TrainConfig(Record):
     checkpoint_steps: int = Field(200, ge=1, description="steps between checkpoints, from which a training goes on")
     evaluate_steps: int = Field(25, ge=1, description="steps between looks at the development set")
     dev: str | None = Field(
-        None, description="TSV that chooses the best checkpoint; by default stsb-dev.tsv of evaluate.sts_dir"
+        None,
+        description="TSV that chooses the best checkpoint; none keeps the last one; by default stsb-dev.tsv of "
+        "evaluate.sts_dir, if it is there",
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
 

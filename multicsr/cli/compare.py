@@ -34,10 +34,11 @@ def command(folders: tuple[Path, ...], no_paired: bool, quiet: bool, as_json: bo
     if as_json:
         say_json(found.model_dump_json(indent=1))
     else:
-        _print(found)
+        print_comparison(found)
 
 
-def _print(found: Comparison) -> None:
+def print_comparison(found: Comparison) -> None:
+    """As a table, with what else is to be said."""
     from rich.table import Table
 
     from multicsr.cli.console import SafeConsole

@@ -66,7 +66,7 @@ SETTINGS: dict[str, Settings] = {
         "--epochs": ("train.epochs", "Passes over the triplets."),
         "--batch-size": ("train.batch_size", "Triplets in a batch."),
         "--learning-rate": ("train.learning_rate", "Peak learning rate."),
-        "--dev": ("train.dev", "TSV that chooses the best checkpoint."),
+        "--dev": ("train.dev", "TSV that chooses the best checkpoint, or none."),
     },
     "evaluate": {
         "--sts-dir": ("evaluate.sts_dir", "Folder of TSV files with sentence1, sentence2, score."),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHECKPOINTS = "checkpoints"
-DEV_FILE = "stsb-dev"
+DEV_FILE, NO_DEV = "stsb-dev", "none"
 # In the order of `Store.accepted`. The judge has not seen what a person wrote.
 SIMILARITIES = f"""
 SELECT iif(d.swapped, r.b, r.a), iif(d.swapped, r.a, r.b)
@@ -43,8 +43,9 @@ def model_folder(work: Workspace | StoredRun, seed: int) -> Path:
 
 def dev_file(work: Workspace | StoredRun) -> Path | None:
     """The development set: `train.dev`, or stsb-dev.tsv of the evaluation folder, or none."""
-    if work.config.train.dev is not None:
-        return Path(work.config.train.dev)
+    named = work.config.train.dev
+    if named is not None:
+        return None if named == NO_DEV else Path(named)
     folder = work.config.evaluate.sts_dir
     return find_sts(Path(folder)).get(DEV_FILE) if folder else None
 

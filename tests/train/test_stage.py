@@ -14,6 +14,7 @@ from torch import Tensor
 from multicsr.config import load_config
 from multicsr.errors import InterruptedRunError, StageError
 from multicsr.progress import Silent, Task
+from multicsr.stages.evaluate import evaluation_sets
 from multicsr.stages.train import model_folder, train_encoders
 from multicsr.train import loop, teacher
 from multicsr.workspace import Workspace
@@ -86,6 +87,25 @@ def test_the_teacher_is_asked_once_for_all_seeds(
         work.config = load_config(flags={"train.phi": 1.0}, base=work.config, environ={})
         train_encoders(work)
         assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("named", "role"), [(None, "development"), ("none", "test")])
+def test_a_development_set_can_be_left_out(
+    few: Triplets, dev: list[tuple[str, str, float]], settings: dict[str, Any], tmp_path: Path, named: str, role: str
+) -> None:
+    sts = tmp_path / "sts"
+    sts.mkdir()
+    lines = ["sentence1\tsentence2\tscore", *("\t".join(map(str, pair)) for pair in dev[::4])]
+    (sts / "stsb-dev.tsv").write_text("\n".join(lines) + "\n")
+    run = save_run(
+        tmp_path / "run", few, **settings | {"train__seeds": [0], "train__dev": named, "evaluate__sts_dir": str(sts)}
+    )
+    with Workspace.open(run) as work:
+        train_encoders(work)
+        done = work.store.stage("train")
+        assert done is not None
+        assert bool(done.summary["dev"]) == bool(done.summary["best"]["0"]["dev"]) == (role == "development")
+        assert evaluation_sets(work)["stsb-dev"][0] == role
 
 
 def test_how_far_teacher_and_training_are_is_told(few: Triplets, settings: dict[str, Any], tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""Does a weaker language model, refined, beat a stronger one that is only asked? The same sentences, several writers.
+
+    python -m benchmarks.swap SENTENCES --sts-dir DIR [--llm MODEL ...] [--limit N] [--seeds 3] [-o FOLDER]
+                              [--set KEY=VALUE]
+
+SENTENCES are what `multicsr run` reads, or a folder, whose .txt files are then read one after the other. Every writer
+has two runs: `plain` (ω = 0, nothing judged and nothing filtered) and `refined` (the configuration as it is, judged by
+the writer itself). Without --llm the writers are the bundled model and copies of it with 28 and 26 of its 30 layers.
+Prints what `multicsr compare` says of these runs. No development set chooses a checkpoint unless `train.dev` names one.
+What is done stays done: started again, it does what is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.cut import cut
+from benchmarks.study import gathered
+from multicsr.api import Run, compare
+from multicsr.cli.compare import print_comparison
+from multicsr.cli.options import flags_of
+from multicsr.config import BUNDLED, Config, load_config
+from multicsr.errors import MulticsrError
+from multicsr.threads import share_cores
+
+LAYERS = (28, 26)  # of 30
+PLAIN = {"generate.omega": 0.0, "rounds": 1, "judge.name": "embedding"}  # nobody asks that judge's opinion
+
+
+@click.command()
+@click.argument("source")
+@click.option("--sts-dir", type=click.Path(path_type=Path), required=True, help="Folder of TSV files to measure on.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/swap"), show_default=True)
+@click.option("--llm", "llms", multiple=True, metavar="MODEL", help="A writer; may be repeated, the strongest first.")
+@click.option("--limit", type=int, help="Use only the first N sentences.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each run.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration key, for all.")
+def main(
+    source: str,
+    sts_dir: Path,
+    out: Path,
+    llms: tuple[str, ...],
+    limit: int | None,
+    seeds: int,
+    assignments: tuple[str, ...],
+) -> None:
+    """Lets several language models write for the sentences of SOURCE, and compares what encoders make of it."""
+    share_cores()
+    try:
+        flags: dict[str, Any] = {"input.source": gathered(source, out), "input.limit": limit}
+        flags |= {"train.dev": "none"} | flags_of({"assignments": assignments}, Config())
+        writers = llms or (BUNDLED, *(str(cut(out / f"{layers}-layers.gguf", layers)) for layers in LAYERS))
+        runs = [run for llm in writers for run in written(flags, llm, sts_dir, seeds, out)]
+        print_comparison(compare(*runs))
+    except MulticsrError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def written(flags: Mapping[str, Any], llm: str, sts_dir: Path, seeds: int, out: Path) -> Iterator[Path]:
+    """The folders of a writer's two runs, plain and refined, with their encoders measured."""
+    for name, changes in (("plain", PLAIN), ("refined", {})):
+        whole = dict(flags) | changes | {"generate.llm": llm, "evaluate.sts_dir": str(sts_dir)}
+        whole["train.seeds"] = list(range(seeds))
+        config = load_config(flags=whole)
+        if name == "plain":
+            config = config.model_copy(update={"filters": dict.fromkeys(config.filters)})
+        folder = out / f"{Path(llm).stem}-{name}"
+        Run.create(output=folder, config=config).write_pairs().train().evaluate()
+        yield folder
+
+
+if __name__ == "__main__":
+    main()
