@@ -13,7 +13,6 @@ into the folder. What is done stays done: started again, also with more seeds, i
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,13 @@ from typing import Any
 import click
 
 from benchmarks.ablation_plot import draw
-from benchmarks.study import Arm, Scoring, fingerprint_of, gathered, markdown, row, write
+from benchmarks.study import Arm, Scoring, errors_told, fingerprint_of, gathered, markdown, row, write
 from multicsr.bench.machine import this_machine
 from multicsr.cli.console import make_reporter
 from multicsr.cli.options import flags_of
 from multicsr.cli.session import opened
 from multicsr.config import Config, EvaluateConfig, TrainConfig, load_config
-from multicsr.errors import MulticsrError, UsageError
+from multicsr.errors import UsageError
 from multicsr.evaluation.sts import find_sts, read_sts
 from multicsr.progress import Reporter
 from multicsr.schemas import Triplet
@@ -52,13 +51,10 @@ def main(
 ) -> None:
     """Trains all arms on the sentences of SOURCE and prints the table."""
     share_cores()
-    try:
+    with errors_told():
         flags: dict[str, Any] = {"input.source": gathered(source, out), "input.limit": limit}
         flags |= flags_of({"llm": llm, "assignments": assignments}, Config())
         click.echo(ablation(load_config(flags=flags), sts_dir, out, range(seeds), make_reporter()))
-    except MulticsrError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
 
 
 def ablation(config: Config, sts_dir: Path, out: Path, seeds: Sequence[int], reporter: Reporter) -> str:

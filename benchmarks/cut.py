@@ -9,12 +9,12 @@ are. Needs multicsr[gguf].
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import click
 
-from multicsr.errors import MulticsrError, UsageError
+from benchmarks.study import errors_told
+from multicsr.errors import UsageError
 
 
 @click.command()
@@ -23,11 +23,8 @@ from multicsr.errors import MulticsrError, UsageError
 @click.option("--source", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="By default the bundled.")
 def main(out: Path, layers: int, source: Path | None) -> None:
     """Writes OUT.gguf."""
-    try:
+    with errors_told():
         click.echo(cut(out, layers, source))
-    except MulticsrError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
 
 
 def cut(out: Path, layers: int, source: Path | None = None) -> Path:

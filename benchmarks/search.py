@@ -15,20 +15,19 @@ what is missing. Writes `search.md` into the folder.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
-from benchmarks.study import MEAN, Arm, Row, Scoring, fingerprint_of, gathered, markdown, row, write
+from benchmarks.study import MEAN, Arm, Row, Scoring, errors_told, fingerprint_of, gathered, markdown, row, write
 from multicsr.api import Run
 from multicsr.bench.machine import this_machine
 from multicsr.cli.console import make_reporter
 from multicsr.cli.options import flags_of
 from multicsr.config import Config, EvaluateConfig, TrainConfig, load_config, parse_value
-from multicsr.errors import MulticsrError, UsageError
+from multicsr.errors import UsageError
 from multicsr.evaluation.sts import find_sts, read_sts
 from multicsr.progress import Reporter
 from multicsr.schemas import content_hash
@@ -76,13 +75,10 @@ def main(
 ) -> None:
     """Tries other settings on the sentences of SOURCE and prints the table."""
     share_cores()
-    try:
+    with errors_told():
         flags: dict[str, Any] = {"input.source": gathered(source, out), "input.limit": limit}
         flags |= flags_of({"assignments": assignments}, Config())
         click.echo(search(flags, list(variants(vary or VARIED)), sts_dir, out, range(seeds), make_reporter()))
-    except MulticsrError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
 
 
 def variants(vary: Sequence[str]) -> Iterator[Variant]:

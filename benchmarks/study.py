@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import click
+
 from multicsr.config import TrainConfig
-from multicsr.errors import InputError
+from multicsr.errors import InputError, MulticsrError
 from multicsr.evaluation.statistics import SeedMean, mean_over_seeds
 from multicsr.evaluation.sts import StsPair, evaluate_sts, read_sts
 from multicsr.files import write_atomically
@@ -165,6 +169,16 @@ def gathered(source: str, out: Path) -> str:
     lines = b"".join(path.read_bytes().removesuffix(b"\n") + b"\n" for path in files)
     write_atomically(whole, lambda temporary: temporary.write_bytes(lines))
     return str(whole)
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Ends the program with what is wrong in one line, and its exit code, where something is."""
+    try:
+        yield
+    except MulticsrError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
 
 
 def write(path: Path, text: str) -> None:

@@ -12,7 +12,6 @@ What is done stays done: started again, it does what is missing.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,11 @@ from typing import Any
 import click
 
 from benchmarks.cut import cut
-from benchmarks.study import gathered
+from benchmarks.study import errors_told, gathered
 from multicsr.api import Run, compare
 from multicsr.cli.compare import print_comparison
 from multicsr.cli.options import flags_of
 from multicsr.config import BUNDLED, Config, load_config
-from multicsr.errors import MulticsrError
 from multicsr.threads import share_cores
 
 LAYERS = (28, 26)  # of 30
@@ -51,15 +49,12 @@ def main(
 ) -> None:
     """Lets several language models write for the sentences of SOURCE, and compares what encoders make of it."""
     share_cores()
-    try:
+    with errors_told():
         flags: dict[str, Any] = {"input.source": gathered(source, out), "input.limit": limit}
         flags |= {"train.dev": "none"} | flags_of({"assignments": assignments}, Config())
         writers = llms or (BUNDLED, *(str(cut(out / f"{layers}-layers.gguf", layers)) for layers in LAYERS))
         runs = [run for llm in writers for run in written(flags, llm, sts_dir, seeds, out)]
         print_comparison(compare(*runs))
-    except MulticsrError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
 
 
 def written(flags: Mapping[str, Any], llm: str, sts_dir: Path, seeds: int, out: Path) -> Iterator[Path]:
