@@ -105,7 +105,8 @@ def test_what_stops_a_run_comes_back_as_a_value_and_survives_the_journey() -> No
     assert pickle.loads(pickle.dumps(wrong)).problems == wrong.problems
 
 
-def test_it_writes_and_judges_by_the_recipes_of_a_run(tmp_path) -> None:
+def test_it_writes_and_judges_by_the_recipes_of_a_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where the worker goes, and from where only this brings it back
     with fakerun.open_run(tmp_path / "run", fakerun.save_sentences(tmp_path / "s.txt", 7)) as work:
         fakerun.go_on(work, report=False)
         worker = Worker(work.config, str(tmp_path))

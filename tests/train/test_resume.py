@@ -24,7 +24,7 @@ Triplets = list[tuple[str, str, str]]
 Dev = list[tuple[str, str, float]]
 Train = Callable[..., TrainResult | None]
 
-KILLS = int(os.environ.get("TORTURE", "10"))
+KILLS = int(os.environ.get("TORTURE", "4"))
 
 
 @pytest.fixture
