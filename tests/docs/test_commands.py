@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def variable(key: str) -> str:
 
 
 @pytest.fixture
-def inside(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def inside(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder as the working directory, with the environment that makes everything small."""
     parts = Path((sandbox / ".parts").read_text("utf-8"))
     for name, value in json.loads((parts / "environ.json").read_text("utf-8")).items():
@@ -115,7 +116,10 @@ def inside(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(parts / "installed"))
     monkeypatch.syspath_prepend(str(sandbox))
     monkeypatch.chdir(sandbox)
-    return sandbox
+    yield sandbox
+    for name, module in list(sys.modules.items()):  # what a page imported is nobody else's
+        if (getattr(module, "__file__", None) or "").startswith(str(sandbox)):
+            del sys.modules[name]
 
 
 @pytest.mark.bundled
