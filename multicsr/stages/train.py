@@ -15,13 +15,14 @@ from multicsr.report.card import model_card
 from multicsr.reviewing import EDITED
 from multicsr.rows import REVIEW
 from multicsr.schemas import content_hash
-from multicsr.train.sources import encoder_digest
+from multicsr.train.sources import encoder_digest, may_be_whitened
 from multicsr.workspace import MODEL, Workspace
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CHECKPOINTS = "checkpoints"
+SENTENCES = 4096  # to whiten by, at most: several for each dimension
 DEV_FILE, NO_DEV = "stsb-dev", "none"
 # In the order of `Store.accepted`. The judge has not seen what a person wrote.
 SIMILARITIES = f"""
@@ -63,8 +64,8 @@ def train_encoders(work: Workspace) -> None:
     dev = read_sts(dev_path) if dev_path else None
     similarities = _similarities(work)
     settings = config.model_dump(mode="json", exclude={"device", "checkpoint_steps"})
-    digest = encoder_digest(work.config.train)
-    inputs = content_hash(settings, triplets, dev, similarities, *filter(None, [digest]))
+    digest, sentences = encoder_digest(work.config.train), _sentences(work)
+    inputs = content_hash(settings, triplets, dev, similarities, *filter(None, [digest, sentences]))
     done = work.store.stage("train")
     if done and done.inputs == inputs and all(model_folder(work, seed).is_dir() for seed in config.seeds):
         shutil.rmtree(work.folder / CHECKPOINTS, ignore_errors=True)
@@ -98,6 +99,14 @@ def _similarities(work: Workspace) -> Similarities:
     if not work.config.train.graded_weight:
         return []
     return [(row[0], row[1]) for row in work.store.query(SIMILARITIES, (work.store.get_meta("judge") or "",))]
+
+
+def _sentences(work: Workspace) -> list[str]:
+    """Evenly many of the run's sentences from everywhere, where the encoder may be whitened by them."""
+    if not may_be_whitened(work.config.train):
+        return []
+    step = -(-work.store.sentence_count() // SENTENCES)
+    return [row["text"] for row in work.store.query("SELECT text FROM sentences WHERE id % ? = 0 ORDER BY id", (step,))]
 
 
 def _teacher(work: Workspace, triplets: Triplets) -> Tensor | None:
@@ -153,6 +162,7 @@ def _train_seed(
             dev=dev,
             teacher=teacher,
             scores=score_table(similarities) if similarities else None,
+            sentences=_sentences(work) or None,
             on_step=on_step,
             should_stop=work.should_stop,
             on_note=work.reporter.warn,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from multicsr.config import TrainConfig
@@ -13,8 +12,9 @@ from multicsr.errors import StageError
 from multicsr.evaluation.sts import StsPair
 from multicsr.schemas import content_hash
 from multicsr.train.data import Tokens, TripletTable, hash_texts
-from multicsr.train.fingerprint import fingerprint, hash_tensors
+from multicsr.train.fingerprint import hash_tensors
 from multicsr.train.processes import share, share_tensors
+from multicsr.train.whitening import Whitening
 
 # Raise with every change of what a step computes: checkpoints of another version are not resumed.
 LOOP_VERSION = 3
@@ -32,6 +32,7 @@ class Job(NamedTuple):
         tokens: of the U texts.
         scores: float32 [N, 2], see `train`; None where they do not matter.
         teacher: float32 [U, D]; None where the mask does not ask for it.
+        whitening: what the encoder's vectors go through; None for nothing.
     """
 
     config: TrainConfig
@@ -40,9 +41,11 @@ class Job(NamedTuple):
     tokens: Tokens
     scores: Tensor | None
     teacher: Tensor | None
+    whitening: Whitening | None = None
 
     def tensors(self) -> dict[str, Tensor]:
-        optional = {"scores": self.scores, "teacher": self.teacher}
+        layer = self.whitening._asdict() if self.whitening else {}
+        optional = {"scores": self.scores, "teacher": self.teacher, **layer}
         given = {name: tensor for name, tensor in optional.items() if tensor is not None}
         return {"rows": self.rows, "ids": self.tokens.ids, "offsets": self.tokens.offsets, **given}
 
@@ -55,7 +58,8 @@ def hand_over(job: Job | None) -> Job | None:
     config, seed = head
     tensors = dict(share_tensors(job.tensors().items() if job else ()))
     tokens = Tokens(tensors["ids"], tensors["offsets"])
-    return Job(config, seed, tensors["rows"], tokens, tensors.get("scores"), tensors.get("teacher"))
+    layer = Whitening(tensors["weight"], tensors["bias"]) if "weight" in tensors else None
+    return Job(config, seed, tensors["rows"], tokens, tensors.get("scores"), tensors.get("teacher"), layer)
 
 
 def check(triplets: int, config: TrainConfig, scores: Tensor | None) -> None:
@@ -77,13 +81,24 @@ def check(triplets: int, config: TrainConfig, scores: Tensor | None) -> None:
         raise StageError(f"the scores of {triplets} triplets are [{triplets}, 2], not {list(scores.shape)}")
 
 
-def digest(model: SentenceTransformer, table: TripletTable, job: Job, dev: Sequence[StsPair]) -> str:
-    """Hash of what the training depends on, the encoder as it is before included: a folder's name says little.
+def digest(encoder: str, table: TripletTable, job: Job, dev: Sequence[StsPair], sentences: Sequence[str]) -> str:
+    """Hash of what the training depends on.
+
+    Args:
+        encoder: fingerprint of the encoder as it is before: a folder's name says little.
+        sentences: that it was whitened by, if it was.
 
     Of the teacher it knows the name alone: what a GPU computes twice may differ in its last bits.
     """
     tensors = {name: tensor for name, tensor in job.tensors().items() if name in ("rows", "scores")}
     settings = job.config.model_dump(mode="json", exclude=UNHASHED)
     return content_hash(
-        LOOP_VERSION, fingerprint(model), hash_texts(table.texts), hash_tensors(tensors), settings, job.seed, list(dev)
+        LOOP_VERSION,
+        encoder,
+        hash_texts(table.texts),
+        hash_tensors(tensors),
+        settings,
+        job.seed,
+        list(dev),
+        hash_texts(sentences),
     )

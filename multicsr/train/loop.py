@@ -30,11 +30,13 @@ from multicsr.train.averaging import Averaging, interpolation
 from multicsr.train.checkpoint import Checkpoints, DevScore, Progress, Setback, TrainingState
 from multicsr.train.data import Batches, Triplets, derive_seed, tabulate, tokenize
 from multicsr.train.encoder import embed, load_encoder
+from multicsr.train.fingerprint import fingerprint
 from multicsr.train.head import make_head
 from multicsr.train.job import Job, check, digest, hand_over
 from multicsr.train.processes import open_accelerator, share, share_tensors
 from multicsr.train.step import NonFiniteError, Stepper, learning_rate, make_optimizer
 from multicsr.train.teacher import teacher_embeddings
+from multicsr.train.whitening import add_whitening, is_whitened, whitening_of
 
 MAX_SETBACKS = 3
 # Masked texts are told in the first step and every so many steps, a few of them.
@@ -105,6 +107,7 @@ def train(
     dev: Sequence[StsPair] | None = None,
     teacher: Tensor | None = None,
     scores: Tensor | None = None,
+    sentences: Sequence[str] | None = None,
     on_step: Callable[[StepMetrics], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -125,6 +128,7 @@ def train(
         teacher: `teacher_embeddings` of the same triplets, to share them among seeds; computed here if not given.
         scores: float32 [N, 2], the judge's similarities of anchor and positive and of anchor and hard negative, NaN
             where unknown; for `graded_weight`.
+        sentences: unlabelled ones to whiten by, where that is asked for; the anchors if not given.
         on_step: called after each step.
         should_stop: asked before each step; True writes a checkpoint and ends the training.
         on_note: told what a person should know of: setbacks, memory that ran out, a damaged cache.
@@ -142,6 +146,11 @@ def train(
     table = tabulate(triplets)
     accelerator = open_accelerator(config.device)
     model = _load(config, accelerator)
+    encoder, whitening = fingerprint(model), None
+    spread = (sentences or [triplet[0] for triplet in triplets]) if is_whitened(config) else []
+    if spread:
+        whitening = whitening_of(model, spread)
+        add_whitening(model, whitening)
     averaging = Averaging(model, interpolation(config))
     if teacher is None and needs_teacher(config):
         teacher = teacher_embeddings(table, config=config, on_note=on_note)
@@ -152,8 +161,9 @@ def train(
         tokens=tokenize(model, table.texts),
         scores=scores if config.graded_weight else None,
         teacher=teacher,
+        whitening=whitening,
     )
-    checkpoints = Checkpoints(folder, digest(model, table, job, dev or ()))
+    checkpoints = Checkpoints(folder, digest(encoder, table, job, dev or (), spread))
     hand_over(job)
     lead = _Lead(
         checkpoints=checkpoints,
@@ -187,7 +197,10 @@ def follow() -> None:
     """What every process but the first does: trains along, one training after the other, until there is no more."""
     while (job := hand_over(None)) is not None:
         accelerator = open_accelerator(job.config.device)
-        _run(job, _load(job.config, accelerator), accelerator, None)
+        model = _load(job.config, accelerator)
+        if job.whitening is not None:
+            add_whitening(model, job.whitening)
+        _run(job, model, accelerator, None)
 
 
 def dismiss() -> None:

@@ -1,0 +1,82 @@
+"""Vectors spread evenly before training, by a layer that stays in the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from multicsr.config import TrainConfig
+from multicsr.train.encoder import embed, load_encoder
+from multicsr.train.loop import TrainResult, train
+from multicsr.train.save import save_model
+from multicsr.train.whitening import POWER, is_whitened, whitening
+
+Triplets = list[tuple[str, str, str]]
+
+
+def applied(vectors: torch.Tensor) -> torch.Tensor:
+    layer = whitening(vectors)
+    return vectors @ layer.weight.double().T + layer.bias.double()
+
+
+def test_the_mean_goes_and_variances_come_nearer_to_each_other() -> None:
+    torch.manual_seed(0)
+    vectors = torch.randn(500, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64) + 7
+    spread = applied(vectors)
+    assert spread.mean(dim=0).abs().max() < 1e-4
+    before = torch.linalg.eigvalsh(torch.cov(vectors.T))
+    assert torch.allclose(torch.cov(spread.T), torch.diag(before ** (1 - POWER)), atol=1e-4)
+
+
+def test_fewer_vectors_than_dimensions() -> None:
+    torch.manual_seed(0)
+    spread = applied(torch.randn(5, 16, dtype=torch.float64))
+    assert spread.shape == (5, 4), "five points vary in four directions"
+    assert spread.isfinite().all()
+
+
+@pytest.fixture
+def whitened(tiny_config: TrainConfig) -> TrainConfig:
+    return tiny_config.model_copy(update={"whiten": True, "epochs": 1})
+
+
+def vectors_of(result: TrainResult | None, texts: list[str]) -> np.ndarray:
+    assert result is not None
+    return embed(result.model, texts)
+
+
+def test_the_layer_is_trained_saved_and_opened_again(few: Triplets, whitened: TrainConfig, tmp_path: Path) -> None:
+    sentences = [anchor for anchor, *_ in few]
+    result = train(few, config=whitened, seed=0, folder=tmp_path / "run", sentences=sentences)
+    assert result is not None
+    assert [type(module).__name__ for module in result.model] == ["Transformer", "Pooling", "Dense"]
+    start = load_encoder(whitened.encoder, max_tokens=whitened.max_tokens, device="cpu")
+    first = whitening(torch.as_tensor(start.encode(sentences)).double())
+    assert result.model[2].linear.weight.shape == first.weight.shape
+    assert not torch.equal(result.model[2].linear.weight, first.weight)
+    save_model(result.model, tmp_path / "model", "card")
+    again = load_encoder(str(tmp_path / "model"), device="cpu")
+    assert np.array_equal(embed(again, sentences), vectors_of(result, sentences))
+
+
+def test_an_interrupted_training_goes_on_with_the_same_layer(
+    few: Triplets, whitened: TrainConfig, tmp_path: Path
+) -> None:
+    texts = [text for triplet in few[:8] for text in triplet]
+    whole = vectors_of(train(few, config=whitened, seed=0, folder=tmp_path / "whole"), texts)
+    left = iter(range(2))
+    stop = train(few, config=whitened, seed=0, folder=tmp_path / "halves", should_stop=lambda: next(left, None) is None)
+    assert stop is None
+    assert np.array_equal(whole, vectors_of(train(few, config=whitened, seed=0, folder=tmp_path / "halves"), texts))
+
+
+def test_by_default_it_is_for_encoders_that_were_not_tuned_for_sentences(tiny_bert: Path, tmp_path: Path) -> None:
+    load_encoder(str(tiny_bert), device="cpu").save(str(tmp_path / "tuned"))
+    assert is_whitened(TrainConfig(encoder=str(tiny_bert)))
+    assert not is_whitened(TrainConfig(encoder=str(tmp_path / "tuned")))
+    assert not is_whitened(TrainConfig())
+    assert is_whitened(TrainConfig(whiten=True))
+    assert not is_whitened(TrainConfig(encoder=str(tiny_bert), whiten=False))
