@@ -15,7 +15,7 @@ from multicsr.report.card import model_card
 from multicsr.reviewing import EDITED
 from multicsr.rows import REVIEW
 from multicsr.schemas import content_hash
-from multicsr.train.sources import encoder_digest, may_be_whitened
+from multicsr.train.sources import encoder_digest
 from multicsr.workspace import MODEL, Workspace
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _similarities(work: Workspace) -> Similarities:
 
 
 def _sentences(work: Workspace) -> list[str]:
-    """Evenly many of the run's sentences from everywhere, where the encoder may be whitened by them."""
-    if not may_be_whitened(work.config.train):
+    """Evenly many of the run's sentences from everywhere, where the encoder is whitened by them."""
+    if not work.config.train.whiten:
         return []
     step = -(-work.store.sentence_count() // SENTENCES)
     return [row["text"] for row in work.store.query("SELECT text FROM sentences WHERE id % ? = 0 ORDER BY id", (step,))]

@@ -36,7 +36,7 @@ from multicsr.train.job import Job, check, digest, hand_over
 from multicsr.train.processes import open_accelerator, share, share_tensors
 from multicsr.train.step import NonFiniteError, Stepper, learning_rate, make_optimizer
 from multicsr.train.teacher import teacher_embeddings
-from multicsr.train.whitening import add_whitening, is_whitened, whitening_of
+from multicsr.train.whitening import add_whitening, whitening_of
 
 MAX_SETBACKS = 3
 # Masked texts are told in the first step and every so many steps, a few of them.
@@ -147,7 +147,7 @@ def train(
     accelerator = open_accelerator(config.device)
     model = _load(config, accelerator)
     encoder, whitening = fingerprint(model), None
-    spread = (sentences or [triplet[0] for triplet in triplets]) if is_whitened(config) else []
+    spread = (sentences or [triplet[0] for triplet in triplets]) if config.whiten else []
     if spread:
         whitening = whitening_of(model, spread)
         add_whitening(model, whitening)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from multicsr.config import BUNDLED, TrainConfig
+from multicsr.config import TrainConfig
 from multicsr.schemas import content_hash
 
 
@@ -17,11 +17,6 @@ def encoder_digest(config: TrainConfig) -> str | None:
     names = sorted({name for name in (config.encoder, config.teacher) if name})
     found = [digest for name in names if (digest := _files_digest(Path(name)))]
     return content_hash(found) if found else None
-
-
-def may_be_whitened(config: TrainConfig) -> bool:
-    """Whether the run's sentences may decide something; `is_whitened` knows, once PyTorch is there."""
-    return config.encoder != BUNDLED if config.whiten is None else config.whiten
 
 
 def _files_digest(path: Path) -> str | None:

@@ -16,8 +16,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 from torch import Tensor, nn
 
-from multicsr.config import TrainConfig
-from multicsr.train.encoder import is_sentence_encoder, quiet
+from multicsr.train.encoder import quiet
 
 POWER = 0.5
 
@@ -27,11 +26,6 @@ class Whitening(NamedTuple):
 
     weight: Tensor
     bias: Tensor
-
-
-def is_whitened(config: TrainConfig) -> bool:
-    """As it is set, or where the encoder was not tuned for sentences."""
-    return not is_sentence_encoder(config.encoder) if config.whiten is None else config.whiten
 
 
 def whitening_of(model: SentenceTransformer, sentences: Sequence[str]) -> Whitening:

@@ -61,10 +61,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_config(tiny_bert: Path) -> TrainConfig:
-    """Batches of 16; a learning rate, and steps between looks and checkpoints, for a training of ten steps.
-
-    Not whitened, so that what is trained is the encoder alone.
-    """
+    """Batches of 16; a learning rate, and steps between looks and checkpoints, for a training of ten steps."""
     return TrainConfig(
         encoder=str(tiny_bert),
         batch_size=16,
@@ -73,6 +70,5 @@ def tiny_config(tiny_bert: Path) -> TrainConfig:
         max_tokens=16,
         checkpoint_steps=3,
         evaluate_steps=4,
-        whiten=False,
         device="cpu",
     )

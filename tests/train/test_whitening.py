@@ -12,7 +12,7 @@ from multicsr.config import TrainConfig
 from multicsr.train.encoder import embed, load_encoder
 from multicsr.train.loop import TrainResult, train
 from multicsr.train.save import save_model
-from multicsr.train.whitening import POWER, is_whitened, whitening
+from multicsr.train.whitening import POWER, whitening
 
 Triplets = list[tuple[str, str, str]]
 
@@ -71,12 +71,3 @@ def test_an_interrupted_training_goes_on_with_the_same_layer(
     stop = train(few, config=whitened, seed=0, folder=tmp_path / "halves", should_stop=lambda: next(left, None) is None)
     assert stop is None
     assert np.array_equal(whole, vectors_of(train(few, config=whitened, seed=0, folder=tmp_path / "halves"), texts))
-
-
-def test_by_default_it_is_for_encoders_that_were_not_tuned_for_sentences(tiny_bert: Path, tmp_path: Path) -> None:
-    load_encoder(str(tiny_bert), device="cpu").save(str(tmp_path / "tuned"))
-    assert is_whitened(TrainConfig(encoder=str(tiny_bert)))
-    assert not is_whitened(TrainConfig(encoder=str(tmp_path / "tuned")))
-    assert not is_whitened(TrainConfig())
-    assert is_whitened(TrainConfig(whiten=True))
-    assert not is_whitened(TrainConfig(encoder=str(tiny_bert), whiten=False))
