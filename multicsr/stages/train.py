@@ -87,7 +87,7 @@ def train_encoders(work: Workspace) -> None:
     with work.reporter.task("load PyTorch", None):
         import_module("multicsr.train.loop")
     teacher = _teacher(work, triplets)
-    best = {seed: _train_seed(work, seed, triplets, dev, teacher, similarities) for seed in config.seeds}
+    best = {seed: _train_seed(work, seed, triplets, dev, teacher, similarities, sentences) for seed in config.seeds}
     summary = {"triplets": len(triplets), "dev": str(dev_path) if dev_path else None, "best": best}
     work.store.finish_stage("train", inputs, time.monotonic() - begun, summary)
     # Not sooner: a training that is killed among its seeds has those before at hand.
@@ -137,6 +137,7 @@ def _train_seed(
     dev: list[StsPair] | None,
     teacher: Tensor | None,
     similarities: Similarities,
+    sentences: list[str],
 ) -> dict[str, Any]:
     from multicsr.train.data import Batches, score_table
     from multicsr.train.loop import StepMetrics, train
@@ -162,7 +163,7 @@ def _train_seed(
             dev=dev,
             teacher=teacher,
             scores=score_table(similarities) if similarities else None,
-            sentences=_sentences(work) or None,
+            sentences=sentences,
             on_step=on_step,
             should_stop=work.should_stop,
             on_note=work.reporter.warn,

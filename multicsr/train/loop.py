@@ -107,7 +107,7 @@ def train(
     dev: Sequence[StsPair] | None = None,
     teacher: Tensor | None = None,
     scores: Tensor | None = None,
-    sentences: Sequence[str] | None = None,
+    sentences: Sequence[str] = (),
     on_step: Callable[[StepMetrics], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -128,7 +128,7 @@ def train(
         teacher: `teacher_embeddings` of the same triplets, to share them among seeds; computed here if not given.
         scores: float32 [N, 2], the judge's similarities of anchor and positive and of anchor and hard negative, NaN
             where unknown; for `graded_weight`.
-        sentences: unlabelled ones to whiten by, where that is asked for; the anchors if not given.
+        sentences: unlabelled ones to whiten by, where that is asked for; without any, the anchors.
         on_step: called after each step.
         should_stop: asked before each step; True writes a checkpoint and ends the training.
         on_note: told what a person should know of: setbacks, memory that ran out, a damaged cache.
