@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from benchmarks.ablation_plot import draw
-from benchmarks.study import Arm, Scoring, errors_told, fingerprint_of, gathered, markdown, row, write
+from benchmarks.study import Arm, Scoring, errors_told, fingerprint_of, gathered, markdown, row, study_options, write
 from multicsr.bench.machine import this_machine
 from multicsr.cli.console import make_reporter
 from multicsr.cli.options import flags_of
@@ -39,13 +39,8 @@ from multicsr.workspace import Workspace
 
 
 @click.command()
-@click.argument("source")
-@click.option("--sts-dir", type=click.Path(path_type=Path), required=True, help="Folder of TSV files to measure on.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/ablation"), show_default=True)
-@click.option("--limit", type=int, help="Use only the first N sentences.")
+@study_options("runs/ablation", seeds=3)
 @click.option("--llm", default="bundled", help="Language model, as for `multicsr run`.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each arm.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration key.")
 def main(
     source: str, sts_dir: Path, out: Path, limit: int | None, llm: str, seeds: int, assignments: tuple[str, ...]
 ) -> None:

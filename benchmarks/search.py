@@ -21,7 +21,19 @@ from typing import Any, NamedTuple
 
 import click
 
-from benchmarks.study import MEAN, Arm, Row, Scoring, errors_told, fingerprint_of, gathered, markdown, row, write
+from benchmarks.study import (
+    MEAN,
+    Arm,
+    Row,
+    Scoring,
+    errors_told,
+    fingerprint_of,
+    gathered,
+    markdown,
+    row,
+    study_options,
+    write,
+)
 from multicsr.api import Run
 from multicsr.bench.machine import this_machine
 from multicsr.cli.console import make_reporter
@@ -57,13 +69,8 @@ class Variant(NamedTuple):
 
 
 @click.command()
-@click.argument("source")
-@click.option("--sts-dir", type=click.Path(path_type=Path), required=True, help="Folder of TSV files to measure on.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/search"), show_default=True)
+@study_options("runs/search", seeds=2)
 @click.option("--vary", multiple=True, metavar="KEY=VALUE,VALUE", help="Values to try; may be repeated.")
-@click.option("--limit", type=int, help="Use only the first N sentences.")
-@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Trainings of each.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration key, for all.")
 def main(
     source: str,
     sts_dir: Path,

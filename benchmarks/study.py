@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -30,6 +30,7 @@ NOT_INPUTS = {"seeds", "device", "checkpoint_steps", "dev", "encoder"}
 
 Texts = Sequence[tuple[str, str, str]] | Sequence[tuple[str, str]]
 Scores = dict[str, float]
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Arm(NamedTuple):
@@ -169,6 +170,28 @@ def gathered(source: str, out: Path) -> str:
     lines = b"".join(path.read_bytes().removesuffix(b"\n") + b"\n" for path in files)
     write_atomically(whole, lambda temporary: temporary.write_bytes(lines))
     return str(whole)
+
+
+def study_options(folder: str, seeds: int) -> Callable[[Command], Command]:
+    """What every study takes: SOURCE, --sts-dir, -o, --limit, --seeds and --set; with its own folder and seeds."""
+    files = click.Path(path_type=Path)
+    options = (
+        click.argument("source"),
+        click.option("--sts-dir", type=files, required=True, help="Folder of TSV files to measure on."),
+        click.option("-o", "--out", type=files, default=Path(folder), show_default=True),
+        click.option("--limit", type=int, help="Use only the first N sentences."),
+        click.option(
+            "--seeds", type=click.IntRange(min=1), default=seeds, show_default=True, help="Trainings of each line."
+        ),
+        click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration key."),
+    )
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from benchmarks.cut import cut
-from benchmarks.study import errors_told, gathered
+from benchmarks.study import errors_told, gathered, study_options
 from multicsr.api import Run, compare
 from multicsr.cli.compare import print_comparison
 from multicsr.cli.options import flags_of
@@ -31,13 +31,8 @@ PLAIN = {"generate.omega": 0.0, "rounds": 1, "judge.name": "embedding"}  # nobod
 
 
 @click.command()
-@click.argument("source")
-@click.option("--sts-dir", type=click.Path(path_type=Path), required=True, help="Folder of TSV files to measure on.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/swap"), show_default=True)
+@study_options("runs/swap", seeds=3)
 @click.option("--llm", "llms", multiple=True, metavar="MODEL", help="A writer; may be repeated, the strongest first.")
-@click.option("--limit", type=int, help="Use only the first N sentences.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each run.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration key, for all.")
 def main(
     source: str,
     sts_dir: Path,
