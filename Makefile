@@ -15,7 +15,7 @@ test: $(READY)  ## all tests
 
 torture: $(READY)  ## the full counts of docs/reliability.md, which `make test` tries in small; KILLS=100 for fewer
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torture --kills $(KILLS)
-	TORTURE_EXAMPLES=500 $(BIN)/pytest -q --timeout 3600 tests/test_store_machine.py tests/torture/test_resume_machine.py
+	TORTURE_EXAMPLES=500 $(BIN)/pytest -q --timeout 3600 tests/store/test_machine.py tests/torture/test_resume_machine.py
 	TORTURE=200 $(BIN)/pytest -q --timeout 3600 tests/backends/llamacpp/test_broken_files.py tests/security/test_checkpoints.py
 	TORTURE_KILLS=10 $(BIN)/pytest -q --timeout 3600 tests/executors/test_ray.py
 	TORTURE=10 $(BIN)/pytest -q --timeout 3600 tests/train/test_resume.py

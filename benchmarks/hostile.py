@@ -22,7 +22,8 @@ from typing import Any, Literal
 import click
 
 from benchmarks.hostile_text import answer, record
-from multicsr.config import DEFAULT_FILTERS, load_config
+from multicsr.config import DEFAULT_FILTERS
+from multicsr.configsources import load_config
 from multicsr.ingest import read_sentences
 from multicsr.schemas import Capability, Completion, GenerateRequest, ModelInfo, RequestFailure
 from multicsr.stages.explain import story

@@ -66,7 +66,7 @@ def write_lines(path: Path, lines: int) -> int:
 
 def step(name: str, source: str, folder: str) -> dict[str, Any]:
     """Runs one step in this process."""
-    from multicsr.config import load_config
+    from multicsr.configsources import load_config
     from multicsr.stages.generate import generate
     from multicsr.stages.ingest import ingest
     from multicsr.workspace import Workspace

@@ -40,7 +40,7 @@ def placements(cores: int) -> dict[str, dict[str, Any]]:
 
 def run(flags: dict[str, Any], folder: str) -> dict[str, Any]:
     """One round in this process: seconds of each step, and a hash of the rows."""
-    from multicsr.config import load_config
+    from multicsr.configsources import load_config
     from multicsr.schemas import content_hash
     from multicsr.stages.generate import generate
     from multicsr.stages.ingest import ingest

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multicsr.config import DEFAULT_FILTERS, load_config
+from multicsr.config import DEFAULT_FILTERS
+from multicsr.configsources import load_config
 from multicsr.schemas import Candidate, Failure, Generated, Score, Sentence
 from multicsr.stages.filter import filter_triplets
 from multicsr.stages.report import write_report

@@ -70,7 +70,7 @@ def hours(stage: Stage, cores: int, overhead: float) -> float:
 
 def store_rates(sentences: int) -> dict[str, float]:
     """Sentences a second that one process stores pairs and scores for, and bytes of the database for each."""
-    from multicsr.config import load_config
+    from multicsr.configsources import load_config
     from multicsr.schemas import Candidate, Generated, Score
     from multicsr.stages.generate import ROWS_AT_ONCE
     from multicsr.stages.ingest import ingest

@@ -38,7 +38,8 @@ from multicsr.api import Run
 from multicsr.bench.machine import this_machine
 from multicsr.cli.console import make_reporter
 from multicsr.cli.options import flags_of
-from multicsr.config import Config, EvaluateConfig, TrainConfig, load_config, parse_value
+from multicsr.config import Config, EvaluateConfig, TrainConfig
+from multicsr.configsources import load_config, parse_value
 from multicsr.errors import UsageError
 from multicsr.evaluation.sts import find_sts, read_sts
 from multicsr.progress import Reporter

@@ -23,7 +23,8 @@ from benchmarks.study import errors_told, gathered, study_options
 from multicsr.api import Run, compare
 from multicsr.cli.compare import print_comparison
 from multicsr.cli.options import flags_of
-from multicsr.config import BUNDLED, Config, load_config
+from multicsr.config import BUNDLED, Config
+from multicsr.configsources import load_config
 from multicsr.threads import share_cores
 
 LAYERS = (28, 26)  # of 30

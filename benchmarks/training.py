@@ -25,7 +25,7 @@ from multicsr.bench.training import bench_training
 from multicsr.bench.training_results import TrainingResult
 from multicsr.cli.bench import print_training
 from multicsr.cli.console import make_reporter
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.errors import MulticsrError
 from multicsr.progress import Reporter
 from multicsr.threads import share_cores

@@ -216,7 +216,7 @@ def _disks() -> Iterator[Finding]:
 
 def _environment() -> Finding:
     """Configuration that would come from the environment, where it is easily forgotten."""
-    from multicsr.config import ENV_PREFIX, load_config
+    from multicsr.configsources import ENV_PREFIX, load_config
 
     names = sorted(name for name in os.environ if name.startswith(ENV_PREFIX))
     try:

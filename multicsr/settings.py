@@ -19,8 +19,8 @@ from multicsr.config import (
     LlamaCppConfig,
     RemoteConfig,
     TrainConfig,
-    load_config,
 )
+from multicsr.configsources import load_config
 from multicsr.errors import PluginError
 from multicsr.plugin import MARK
 from multicsr.schemas import Record

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from multicsr.config import DEFAULT_FILTERS, Config, load_config
+from multicsr.config import DEFAULT_FILTERS, Config
+from multicsr.configsources import load_config
 from multicsr.pipeline import check, write_rounds
 from multicsr.provenance import check_unchanged
 from multicsr.registry import Registry

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.rows import Decision
 from multicsr.schemas import Candidate, Failure, Generated, Score, Sentence, Status
 from multicsr.workspace import Workspace

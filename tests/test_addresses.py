@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.errors import InputError, RunFolderError, UsageError
 from multicsr.export.rows import export_rows
 from multicsr.exporting import ExportOptions, Format, export

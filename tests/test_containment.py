@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from multicsr.agents.judge import JudgeAgent
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.containment import REASON_CHARS, Contained, Limits
 from multicsr.errors import ModelError, StageError
 from multicsr.registry import Registry

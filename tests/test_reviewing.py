@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from multicsr.cli import cli
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.registry import Registry
 from multicsr.report.data import Thresholds
 from multicsr.reviewing import Item, as_verdict, borderline, headroom, reviewed, without_review

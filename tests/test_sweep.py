@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from multicsr.cli import cli
-from multicsr.config import Config, load_config
+from multicsr.config import Config
+from multicsr.configsources import load_config
 from multicsr.errors import StageError
 from multicsr.filtering import bind_filters
 from multicsr.registry import Registry

@@ -142,7 +142,8 @@ def train(
     """
     from multicsr.bench.training import bench_training
     from multicsr.cli.console import make_reporter
-    from multicsr.config import Config, load_config
+    from multicsr.config import Config
+    from multicsr.configsources import load_config
 
     chosen = {"train.max_tokens": max_tokens, "train.precision": precision, "train.device": device}
     flags = {key: value for key, value in chosen.items() if value is not None} | flags_of(given, Config())
@@ -199,7 +200,8 @@ def judges_command(
     """
     from multicsr.bench.judges import bench_judges, read_files
     from multicsr.cli.console import make_reporter
-    from multicsr.config import Config, load_config
+    from multicsr.config import Config
+    from multicsr.configsources import load_config
 
     config = load_config(flags=flags_of(given, Config()))
     files = read_files(sts, nli, limit=limit, seed=config.seed)
@@ -213,7 +215,7 @@ def judges_command(
 
 def _judge(config: Config, text: str) -> JudgeConfig:
     """The judge that `NAME` or `NAME {option: value}` means; options of the configuration are for all of them."""
-    from multicsr.config import parse_value
+    from multicsr.configsources import parse_value
     from multicsr.errors import UsageError
 
     name, brace, rest = text.partition("{")
@@ -224,7 +226,8 @@ def _judge(config: Config, text: str) -> JudgeConfig:
 
 
 def _config(source: str, given: dict[str, Any]) -> Config:
-    from multicsr.config import Config, load_config
+    from multicsr.config import Config
+    from multicsr.configsources import load_config
 
     named = {"input.source": source, "input.column": given["column"], "input.limit": given["limit"]}
     return load_config(flags=named | flags_of(given, Config()))

@@ -55,7 +55,8 @@ def command(
     """
     from multicsr.calibrating import calibrate, read_scored
     from multicsr.cli.console import make_reporter
-    from multicsr.config import Config, load_config
+    from multicsr.config import Config
+    from multicsr.configsources import load_config
     from multicsr.errors import InterruptedRunError
 
     llm = {"judge.llm": given["llm"]} if given["llm"] else {}  # which a configuration may name, too

@@ -26,7 +26,7 @@ def models(context: click.Context, parameter: click.Parameter, incomplete: str) 
 
 def keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Configuration keys, up to the equals sign."""
-    from multicsr.config import config_keys
+    from multicsr.configsources import config_keys
 
     return [CompletionItem(f"{key}=") for key in config_keys() if key.startswith(incomplete)]
 

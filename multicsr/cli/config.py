@@ -46,7 +46,8 @@ def show(folder: Path | None, config_path: Path | None, changed: bool, as_json: 
     With RUN, that of a run folder, to which options add as they do in a stage command. What is printed is YAML, with
     the origins as comments.
     """
-    from multicsr.config import Config, leaves, resolve_config
+    from multicsr.config import Config, leaves
+    from multicsr.configsources import resolve_config
     from multicsr.configtext import DEFAULT, traced_yaml
     from multicsr.workspace import stored_config
 

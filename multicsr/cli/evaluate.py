@@ -36,7 +36,7 @@ def command(
     from multicsr.cli.console import make_reporter
     from multicsr.cli.session import opened
     from multicsr.cli.summary import print_summary
-    from multicsr.config import load_config
+    from multicsr.configsources import load_config
     from multicsr.stages.evaluate import evaluate, findings
     from multicsr.workspace import Workspace
 

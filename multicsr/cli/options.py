@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from multicsr.cli import completing
-from multicsr.config import Config, load_config, parse_value
+from multicsr.config import Config
+from multicsr.configsources import load_config, parse_value
 from multicsr.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])

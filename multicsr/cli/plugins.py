@@ -106,7 +106,7 @@ def check(file: str, timeout_s: float | None, assignments: tuple[str, ...], as_j
 
 
 def _options(assignments: Sequence[str]) -> dict[str, Any]:
-    from multicsr.config import parse_value
+    from multicsr.configsources import parse_value
 
     options = {}
     for assignment in assignments:

@@ -52,7 +52,8 @@ def command(
     from multicsr.cli.console import make_reporter
     from multicsr.cli.session import opened
     from multicsr.cli.summary import print_summary
-    from multicsr.config import Config, load_config
+    from multicsr.config import Config
+    from multicsr.configsources import load_config
     from multicsr.workspace import Workspace, has_run, stored_config
 
     if fork is not None and not (output and has_run(output)):

@@ -94,7 +94,7 @@ def command(
 
 def _prepared(config: Config, store: Store) -> tuple[Sweep, Thresholds]:
     """The run's candidates, and the thresholds of the configuration."""
-    from multicsr.config import load_config
+    from multicsr.configsources import load_config
     from multicsr.containment import Limits
     from multicsr.filtering import bind_filters
     from multicsr.registry import Registry

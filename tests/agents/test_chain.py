@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel, RunnableP
 
 import multicsr
 from multicsr import Agents, Anchor, Candidate, Failure, GeneratorAgent, JudgeAgent, Pair, Score
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from tests.fakes import FakeModel
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from multicsr.config import Config, load_config
+from multicsr.config import Config
+from multicsr.configsources import load_config
 from multicsr.executors import base as executors
 from multicsr.schemas import ContrastRequest, GenerateRequest
 from multicsr.train import loop

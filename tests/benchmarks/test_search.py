@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.search import DEFAULT, VARIED, main, search, variants
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.errors import ConfigError, UsageError
 from multicsr.progress import Silent
 from tests.benchmarks.conftest import Watch, rows

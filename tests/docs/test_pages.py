@@ -13,7 +13,7 @@ import yaml
 
 import multicsr
 from multicsr.cli import COMMANDS
-from multicsr.config import config_keys
+from multicsr.configsources import config_keys
 from tests.docs.markdown import ROOT
 from tools.docs import DOCS, generated
 from tools.site import on_config, python_page

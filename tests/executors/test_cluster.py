@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from multicsr.config import ExecutorConfig, load_config
+from multicsr.config import ExecutorConfig
+from multicsr.configsources import load_config
 from multicsr.errors import UsageError
 from multicsr.executors.cluster import Plan, connect, plan
 from multicsr.executors.on_ray import OnRay

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from multicsr.config import DEFAULT_FILTERS, Config, load_config
+from multicsr.config import DEFAULT_FILTERS, Config
+from multicsr.configsources import load_config
 from multicsr.errors import BudgetError, InterruptedRunError, ModelError, RemoteError, StageError
 from multicsr.executors import pool
 from multicsr.ingest import read_sentences

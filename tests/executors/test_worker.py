@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.errors import ConfigError, ModelError
 from multicsr.executors.worker import Ready, Unit, Work, Worker
 from tests.torture import fakerun

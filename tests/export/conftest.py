@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from multicsr import pipeline
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.stages.filter import filter_triplets
 from multicsr.stages.generate import generate
 from multicsr.stages.ingest import ingest

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from markdown_it import MarkdownIt
 
-from multicsr.config import Config, load_config
+from multicsr.config import Config
+from multicsr.configsources import load_config
 from multicsr.report.card import model_card
 from multicsr.text import visible
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from multicsr.cli.run import _name
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.errors import RunFolderError, UsageError
 from multicsr.workspace import Workspace
 from multicsr.yamltext import parse_yaml

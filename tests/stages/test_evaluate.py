@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from multicsr.cli import cli
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.errors import StageError, UsageError
 from multicsr.evaluation.findings import Findings
 from multicsr.stages import evaluate as stage

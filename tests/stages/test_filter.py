@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from multicsr.cli import cli
-from multicsr.config import DEFAULT_FILTERS, load_config
+from multicsr.config import DEFAULT_FILTERS
+from multicsr.configsources import load_config
 from multicsr.errors import StageError
 from multicsr.schemas import Candidate, Generated, Score, Sentence, Status
 from multicsr.stages.filter import filter_triplets

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from multicsr.calibration import Calibration, Fitted, Knot, judge_identity
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.errors import ConfigError, InterruptedRunError
 from multicsr.evaluation.agreement import Agreement
 from multicsr.stages.filter import filter_triplets

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from multicsr.config import DEFAULT_FILTERS, load_config
+from multicsr.config import DEFAULT_FILTERS
+from multicsr.configsources import load_config
 from multicsr.forking import adopt
 from multicsr.pipeline import write_rounds
 from multicsr.provenance import check_unchanged

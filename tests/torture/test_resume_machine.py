@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.errors import InterruptedRunError, LockedError, RunFolderError
 from multicsr.reading import reading
 from multicsr.workspace import Workspace

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from multicsr.config import load_config
+from multicsr.configsources import load_config
 from multicsr.errors import InterruptedRunError, StageError
 from multicsr.progress import Silent, Task
 from multicsr.stages.evaluate import evaluation_sets

@@ -11,7 +11,8 @@ import pytest
 from multicsr.backends.remote.keys import find_key
 from multicsr.backends.remote.model import RemoteModel
 from multicsr.backends.remote.spec import parse_spec
-from multicsr.config import Config, RemoteConfig, load_config
+from multicsr.config import Config, RemoteConfig
+from multicsr.configsources import load_config
 from multicsr.configtext import commented_yaml
 from multicsr.errors import ConfigError, ModelError, RemoteError
 from multicsr.naming import is_remote
