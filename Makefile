@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 KILLS ?= 1000
+WORKERS ?= 2
 READY := $(VENV)/.ready
 
 .PHONY: run test torture check docs bench clean
@@ -10,8 +11,8 @@ READY := $(VENV)/.ready
 run: $(READY)  ## the main job, offline: bundled sentences and models → runs/bundled
 	$(BIN)/multicsr run --limit 200 -o runs/bundled
 
-test: $(READY)  ## all tests
-	$(BIN)/pytest -q
+test: $(READY)  ## all tests, in two processes; WORKERS=0 for one
+	$(BIN)/pytest -q --numprocesses $(WORKERS) --dist loadfile
 
 torture: $(READY)  ## the full counts of docs/reliability.md, which `make test` tries in small; KILLS=100 for fewer
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torture --kills $(KILLS)
