@@ -43,7 +43,9 @@ from multicsr.configsources import load_config, parse_value
 from multicsr.errors import UsageError
 from multicsr.evaluation.sts import find_sts, read_sts
 from multicsr.progress import Reporter
+from multicsr.reading import reading
 from multicsr.schemas import content_hash
+from multicsr.stages.trainingset import TrainingSet, training_set
 from multicsr.threads import share_cores
 
 DEFAULT = "as it is"
@@ -55,7 +57,8 @@ VARIED = (
     "train.batch_size=32,128",
     "train.phi=0.6,1",
     "train.hard_negative_weight=0.1,3",
-    "train.graded_weight=0.1",
+    "train.graded_weight=0,0.3",
+    "train.judge_weight=0.25,1",
     "filters.curation.alpha=2.5,3.5",
     "filters.curation.beta=2,4",
     "filters.curation.gamma=0,2",
@@ -120,18 +123,20 @@ def search(
     first = content_hash(_pairs_only(plans[0][1]).model_dump(mode="json"))[:12]
     sets = {name: read_sts(path) for name, path in find_sts(sts_dir).items()}
     rows: list[Row] = []
-    written: dict[str, Written] = {}
+    written: dict[str, TrainingSet] = {}
     for variant, config in plans:  # all of which are valid by now
         reporter.note(variant.title)
         pairs = _pairs_only(config)
         if (digest := content_hash(pairs.model_dump(mode="json"))) not in written:
             written[digest] = _write_pairs(pairs, out / "runs" / digest[:12], out / "runs" / first, reporter)
         texts = written[digest]
+        if config.train.graded_weight == 0:
+            texts = TrainingSet(texts.triplets[: texts.accepted], texts.accepted, [])
         scoring = Scoring(out, sets, fingerprint_of(config.train), reporter)
-        arm = Arm(_name(variant), variant.title, texts.triplets, config.train, texts.similarities)
+        arm = Arm(_name(variant), variant.title, texts.triplets, config.train, texts.scores, texts.accepted)
         if not rows:
             rows.append(row("encoder as it came", 0, [scoring.of_base(config.train)]))
-        rows.append(row(variant.title, len(arm.texts), [scoring.of_trained(arm, seed) for seed in seeds]))
+        rows.append(row(variant.title, arm.contrasted, [scoring.of_trained(arm, seed) for seed in seeds]))
     base, default, *others = rows
     table = markdown([base, default, *sorted(others, key=_merit, reverse=True)])
     note = (
@@ -144,22 +149,12 @@ def search(
     return text
 
 
-class Written(NamedTuple):
-    """What a run accepted: triplets, and the judge's similarities of anchor and positive, anchor and hard negative."""
-
-    triplets: list[tuple[str, str, str]]
-    similarities: list[tuple[float | None, float | None]]
-
-
-def _write_pairs(config: Config, folder: Path, first: Path, reporter: Reporter) -> Written:
-    """What the configuration accepts; every run but the first takes over from that what it can."""
+def _write_pairs(config: Config, folder: Path, first: Path, reporter: Reporter) -> TrainingSet:
+    """What the configuration accepts and judges; every run but the first takes over from that what it can."""
     origin = first if folder != first else None
-    run = Run.create(output=folder, config=config, fork_of=origin, progress=reporter).write_pairs()
-    rows = list(run.rows())
-    return Written(
-        [(it.anchor, it.positive or "", it.negative or "") for it in rows],
-        [(it.similarity_positive, it.similarity_negative) for it in rows],
-    )
+    Run.create(output=folder, config=config, fork_of=origin, progress=reporter).write_pairs()
+    with reading(folder) as run:
+        return training_set(run.store, graded=True)
 
 
 def _pairs_only(config: Config) -> Config:

@@ -36,14 +36,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Arm(NamedTuple):
     """One way to train: its name in files, its name in the table, what it trains on, and how.
 
-    `similarities` are the judge's of anchor and positive, and of anchor and hard negative, for the graded objective.
+    `scores` are the judge's numbers for anchor and positive, and for anchor and hard negative, for the graded loss;
+    the contrastive one is of the first `accepted` texts alone, or of all.
     """
 
     name: str
     title: str
     texts: Texts
     config: TrainConfig
-    similarities: Sequence[tuple[float | None, float | None]] = ()
+    scores: Sequence[tuple[float | None, float | None]] = ()
+    accepted: int | None = None
+
+    @property
+    def contrasted(self) -> int:
+        return len(self.texts) if self.accepted is None else self.accepted
 
 
 class Row(NamedTuple):
@@ -72,14 +78,16 @@ class Scoring:
         return self._once("base", key, lambda _: _load(config))
 
     def of_trained(self, arm: Arm, seed: int) -> Scores:
+        import torch
+
         from multicsr.train.data import Batches, score_table
         from multicsr.train.loop import StepMetrics, train
 
         named = arm.config.dev
         dev = read_sts(Path(named)) if named and named != NO_DEV else None
         settings = arm.config.model_dump(mode="json", exclude=NOT_INPUTS)
-        scores = list(arm.similarities) if arm.config.graded_weight else []
-        key = content_hash(self.encoder, settings, seed, list(arm.texts), scores, dev, dict(self.sets))
+        given = [list(arm.texts), list(arm.scores), arm.contrasted]
+        key = content_hash(self.encoder, settings, seed, given, dev, dict(self.sets))
 
         def trained(checkpoints: Path) -> Any:
             config = arm.config
@@ -96,7 +104,8 @@ class Scoring:
                     seed=seed,
                     folder=checkpoints,
                     dev=dev,
-                    scores=score_table(scores) if scores else None,
+                    scores=score_table(arm.scores) if arm.scores else None,
+                    contrasted=torch.arange(len(arm.texts)) < arm.contrasted,
                     on_step=on_step,
                     on_note=note,
                 )

@@ -28,7 +28,8 @@ from multicsr.configsources import load_config
 from multicsr.threads import share_cores
 
 LAYERS = (28, 26)  # of 30
-PLAIN = {"generate.omega": 0.0, "rounds": 1, "judge.name": "embedding"}  # nobody asks that judge's opinion
+# Nobody asks that judge's opinion.
+PLAIN = {"generate.omega": 0.0, "rounds": 1, "judge.name": "embedding", "train.graded_weight": 0}
 
 
 @click.command()

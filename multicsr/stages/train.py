@@ -12,9 +12,8 @@ from multicsr.errors import StageError
 from multicsr.evaluation.sts import StsPair, find_sts, read_sts
 from multicsr.reading import StoredRun
 from multicsr.report.card import model_card
-from multicsr.reviewing import EDITED
-from multicsr.rows import REVIEW
 from multicsr.schemas import content_hash
+from multicsr.stages.trainingset import TrainingSet, training_set
 from multicsr.train.sources import encoder_digest
 from multicsr.workspace import MODEL, Workspace
 
@@ -24,16 +23,6 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"
 SENTENCES = 4096  # to whiten by, at most: several for each dimension
 DEV_FILE, NO_DEV = "stsb-dev", "none"
-# In the order of `Store.accepted`. The judge has not seen what a person wrote.
-SIMILARITIES = f"""
-SELECT iif(d.swapped, r.b, r.a), iif(d.swapped, r.a, r.b)
-FROM decisions d LEFT JOIN scores r ON r.candidate = d.candidate AND r.recipe = ?
-AND NOT (d.layer = '{REVIEW}' AND d.reason = '{EDITED}')
-WHERE d.status = 'accepted' ORDER BY d.sentence_id
-"""
-
-Triplets = list[tuple[str, str, str]]
-Similarities = list[tuple[float | None, float | None]]
 
 
 def model_folder(work: Workspace | StoredRun, seed: int) -> Path:
@@ -59,25 +48,24 @@ def train_encoders(work: Workspace) -> None:
         InterruptedRunError: the user stopped the run; a checkpoint is written.
     """
     config = work.config.train
-    triplets = list(work.store.accepted())
+    given = training_set(work.store, graded=config.graded_weight != 0)
     dev_path = dev_file(work)
     dev = read_sts(dev_path) if dev_path else None
-    similarities = _similarities(work)
     settings = config.model_dump(mode="json", exclude={"device", "checkpoint_steps"})
     digest, sentences = encoder_digest(work.config.train), _sentences(work)
-    inputs = content_hash(settings, triplets, dev, similarities, *filter(None, [digest, sentences]))
+    inputs = content_hash(settings, dev, given, *filter(None, [digest, sentences]))
     done = work.store.stage("train")
     if done and done.inputs == inputs and all(model_folder(work, seed).is_dir() for seed in config.seeds):
         shutil.rmtree(work.folder / CHECKPOINTS, ignore_errors=True)
         return
-    if len(triplets) < 2:
+    if given.accepted < 2:
         raise StageError(
-            f"only {len(triplets)} of {work.store.sentence_count()} sentences have an accepted triplet, too few to "
+            f"only {given.accepted} of {work.store.sentence_count()} sentences have an accepted triplet, too few to "
             f"train on; `multicsr report {work.folder}` shows why the others were rejected, and "
             f"`multicsr filter {work.folder} --alpha 2` would lower a threshold"
         )
-    if len(triplets) < config.batch_size:
-        work.reporter.warn(f"{len(triplets)} accepted triplets are less than one batch of {config.batch_size}")
+    if given.accepted < config.batch_size:
+        work.reporter.warn(f"{given.accepted} accepted triplets are less than one batch of {config.batch_size}")
     if work.store.get_meta("training") != inputs:
         with work.store.transaction():
             work.store.forget_training()
@@ -86,19 +74,17 @@ def train_encoders(work: Workspace) -> None:
     begun = time.monotonic()
     with work.reporter.task("load PyTorch", None):
         import_module("multicsr.train.loop")
-    teacher = _teacher(work, triplets)
-    best = {seed: _train_seed(work, seed, triplets, dev, teacher, similarities, sentences) for seed in config.seeds}
-    summary = {"triplets": len(triplets), "dev": str(dev_path) if dev_path else None, "best": best}
+    teacher = _teacher(work, given)
+    best = {seed: _train_seed(work, seed, given, dev, teacher, sentences) for seed in config.seeds}
+    summary = {
+        "triplets": given.accepted,
+        "judged": len(given.triplets),
+        "dev": str(dev_path) if dev_path else None,
+        "best": best,
+    }
     work.store.finish_stage("train", inputs, time.monotonic() - begun, summary)
     # Not sooner: a training that is killed among its seeds has those before at hand.
     shutil.rmtree(work.folder / CHECKPOINTS, ignore_errors=True)
-
-
-def _similarities(work: Workspace) -> Similarities:
-    """The judge's of anchor and positive, and of anchor and hard negative, where training asks for them."""
-    if not work.config.train.graded_weight:
-        return []
-    return [(row[0], row[1]) for row in work.store.query(SIMILARITIES, (work.store.get_meta("judge") or "",))]
 
 
 def _sentences(work: Workspace) -> list[str]:
@@ -109,16 +95,16 @@ def _sentences(work: Workspace) -> list[str]:
     return [row["text"] for row in work.store.query("SELECT text FROM sentences WHERE id % ? = 0 ORDER BY id", (step,))]
 
 
-def _teacher(work: Workspace, triplets: Triplets) -> Tensor | None:
-    """The frozen teacher's embeddings of every sentence, once for all seeds; None where the mask asks for none."""
-    from multicsr.train.data import tabulate
+def _teacher(work: Workspace, given: TrainingSet) -> Tensor | None:
+    """The frozen teacher's embeddings of every sentence, once for all seeds; None where nothing asks for them."""
+    from multicsr.train.data import score_table, tabulate
     from multicsr.train.loop import needs_teacher
     from multicsr.train.teacher import teacher_embeddings
 
     config = work.config.train
-    if not needs_teacher(config):
+    if not needs_teacher(config, score_table(given.scores) if given.scores else None):
         return None
-    table = tabulate(triplets)
+    table = tabulate(given.triplets)
     with work.reporter.task("teacher", len(table.texts)) as task:
         seen = 0
 
@@ -133,18 +119,19 @@ def _teacher(work: Workspace, triplets: Triplets) -> Tensor | None:
 def _train_seed(
     work: Workspace,
     seed: int,
-    triplets: Triplets,
+    given: TrainingSet,
     dev: list[StsPair] | None,
     teacher: Tensor | None,
-    similarities: Similarities,
     sentences: list[str],
 ) -> dict[str, Any]:
+    import torch
+
     from multicsr.train.data import Batches, score_table
     from multicsr.train.loop import StepMetrics, train
     from multicsr.train.save import save_model
 
     config = work.config.train
-    total = len(Batches(len(triplets), config.batch_size, epochs=config.epochs, seed=seed))
+    total = len(Batches(len(given.triplets), config.batch_size, epochs=config.epochs, seed=seed))
     checkpoints = work.folder / CHECKPOINTS / str(seed)
     with work.reporter.task(f"train, seed {seed}", total) as task:
         seen = 0
@@ -156,13 +143,14 @@ def _train_seed(
             seen = metrics.step
 
         result = train(
-            triplets,
+            given.triplets,
             config=config,
             seed=seed,
             folder=checkpoints,
             dev=dev,
             teacher=teacher,
-            scores=score_table(similarities) if similarities else None,
+            scores=score_table(given.scores) if given.scores else None,
+            contrasted=torch.arange(len(given.triplets)) < given.accepted,
             sentences=sentences,
             on_step=on_step,
             should_stop=work.should_stop,
@@ -171,7 +159,7 @@ def _train_seed(
     if result is None:
         work.stop_if_asked()
         raise StageError("the training ended early")
-    save_model(result.model, model_folder(work, seed), model_card(work.config, seed=seed, triplets=len(triplets)))
+    save_model(result.model, model_folder(work, seed), model_card(work.config, seed=seed, triplets=given.accepted))
     return {
         "steps": result.steps,
         "best_step": result.best_step,

@@ -17,7 +17,7 @@ from multicsr.train.processes import share, share_tensors
 from multicsr.train.whitening import Whitening
 
 # Raise with every change of what a step computes: checkpoints of another version are not resumed.
-LOOP_VERSION = 3
+LOOP_VERSION = 4
 # What may change between an interruption and its resumption; `seeds` and `dev` are hashed by what they come to.
 UNHASHED = {"seeds", "dev", "device", "checkpoint_steps"}
 
@@ -30,7 +30,8 @@ class Job(NamedTuple):
         seed: of order and dropout.
         rows: int64 [N, 3], text numbers of anchor, positive and hard negative; [N, 2] for pairs.
         tokens: of the U texts.
-        scores: float32 [N, 2], see `train`; None where they do not matter.
+        order: float32 [N, W − 1], see `wanted_order`; None without a graded loss.
+        contrasted: bool [N], the rows that the contrastive loss is of; None for all.
         teacher: float32 [U, D]; None where the mask does not ask for it.
         whitening: what the encoder's vectors go through; None for nothing.
     """
@@ -39,13 +40,14 @@ class Job(NamedTuple):
     seed: int
     rows: Tensor
     tokens: Tokens
-    scores: Tensor | None
+    order: Tensor | None
+    contrasted: Tensor | None
     teacher: Tensor | None
     whitening: Whitening | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         layer = self.whitening._asdict() if self.whitening else {}
-        optional = {"scores": self.scores, "teacher": self.teacher, **layer}
+        optional = {"order": self.order, "contrasted": self.contrasted, "teacher": self.teacher, **layer}
         given = {name: tensor for name, tensor in optional.items() if tensor is not None}
         return {"rows": self.rows, "ids": self.tokens.ids, "offsets": self.tokens.offsets, **given}
 
@@ -59,25 +61,30 @@ def hand_over(job: Job | None) -> Job | None:
     tensors = dict(share_tensors(job.tensors().items() if job else ()))
     tokens = Tokens(tensors["ids"], tensors["offsets"])
     layer = Whitening(tensors["weight"], tensors["bias"]) if "weight" in tensors else None
-    return Job(config, seed, tensors["rows"], tokens, tensors.get("scores"), tensors.get("teacher"), layer)
+    return Job(
+        config=config,
+        seed=seed,
+        rows=tensors["rows"],
+        tokens=tokens,
+        order=tensors.get("order"),
+        contrasted=tensors.get("contrasted"),
+        teacher=tensors.get("teacher"),
+        whitening=layer,
+    )
 
 
-def check(triplets: int, config: TrainConfig, scores: Tensor | None) -> None:
+def check(triplets: int, scores: Tensor | None, contrasted: Tensor | None) -> None:
     """Refuses what cannot be trained on.
 
     Raises:
-        StageError: if there are fewer than two triplets, or the graded objective has no scores to go by.
+        StageError: if there are fewer than two triplets to contrast, or what is said of the triplets is not of them.
     """
-    if triplets < 2:
-        raise StageError(f"contrastive training needs at least 2 triplets and got {triplets}")
-    if not config.graded_weight:
-        return
-    if scores is None or scores.isnan().all():
-        raise StageError(
-            f"train.graded_weight = {config.graded_weight:g} needs the judge's similarities, and no triplet has any; "
-            "set it to 0, or judge them first"
-        )
-    if scores.shape != (triplets, 2):
+    if contrasted is not None and contrasted.shape != (triplets,):
+        raise StageError(f"what is contrasted of {triplets} triplets is [{triplets}], not {list(contrasted.shape)}")
+    count = triplets if contrasted is None else int(contrasted.sum())
+    if count < 2:
+        raise StageError(f"contrastive training needs at least 2 triplets and got {count}")
+    if scores is not None and scores.shape != (triplets, 2):
         raise StageError(f"the scores of {triplets} triplets are [{triplets}, 2], not {list(scores.shape)}")
 
 
@@ -90,7 +97,7 @@ def digest(encoder: str, table: TripletTable, job: Job, dev: Sequence[StsPair], 
 
     Of the teacher it knows the name alone: what a GPU computes twice may differ in its last bits.
     """
-    tensors = {name: tensor for name, tensor in job.tensors().items() if name in ("rows", "scores")}
+    tensors = {name: tensor for name, tensor in job.tensors().items() if name in ("rows", "order", "contrasted")}
     settings = job.config.model_dump(mode="json", exclude=UNHASHED)
     return content_hash(
         LOOP_VERSION,

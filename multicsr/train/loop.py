@@ -28,9 +28,10 @@ from multicsr.evaluation.sts import StsPair, evaluate_sts
 from multicsr.schemas import Record
 from multicsr.train.averaging import Averaging, interpolation
 from multicsr.train.checkpoint import Checkpoints, DevScore, Progress, Setback, TrainingState
-from multicsr.train.data import Batches, Triplets, derive_seed, tabulate, tokenize
+from multicsr.train.data import Batches, Triplets, TripletTable, derive_seed, tabulate, tokenize
 from multicsr.train.encoder import embed, load_encoder
 from multicsr.train.fingerprint import fingerprint
+from multicsr.train.grading import graded_weight, wanted_order
 from multicsr.train.head import make_head
 from multicsr.train.job import Job, check, digest, hand_over
 from multicsr.train.processes import open_accelerator, share, share_tensors
@@ -107,6 +108,7 @@ def train(
     dev: Sequence[StsPair] | None = None,
     teacher: Tensor | None = None,
     scores: Tensor | None = None,
+    contrasted: Tensor | None = None,
     sentences: Sequence[str] = (),
     on_step: Callable[[StepMetrics], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -126,8 +128,10 @@ def train(
         folder: for `checkpoint.safetensors` and `best.safetensors`; the caller deletes it once the model is saved.
         dev: (sentence, sentence, human score): their Spearman chooses the step whose weights are kept.
         teacher: `teacher_embeddings` of the same triplets, to share them among seeds; computed here if not given.
-        scores: float32 [N, 2], the judge's similarities of anchor and positive and of anchor and hard negative, NaN
-            where unknown; for `graded_weight`.
+        scores: float32 [N, 2], the judge's numbers for anchor and positive and for anchor and hard negative, NaN
+            where unknown: what the graded loss goes by.
+        contrasted: bool [N], the triplets that the contrastive loss is of; the others only serve the graded one. All
+            if not given.
         sentences: unlabelled ones to whiten by, where that is asked for; without any, the anchors.
         on_step: called after each step.
         should_stop: asked before each step; True writes a checkpoint and ends the training.
@@ -137,12 +141,13 @@ def train(
         The result; None if `should_stop` ended the training.
 
     Raises:
-        StageError: if there are fewer than two triplets, losses stay not finite, memory runs out, or a checkpoint is
-            damaged.
+        StageError: if there are fewer than two triplets to contrast, a graded loss has no scores, losses stay not
+            finite, memory runs out, or a checkpoint is damaged.
         ModelError: if the encoder or the teacher cannot be loaded.
         OSError: if a checkpoint cannot be written; the one before stays.
     """
-    check(len(triplets), config, scores)
+    check(len(triplets), scores, contrasted)
+    config = config.model_copy(update={"graded_weight": graded_weight(config, scores)})
     table = tabulate(triplets)
     accelerator = open_accelerator(config.device)
     model = _load(config, accelerator)
@@ -152,15 +157,16 @@ def train(
         whitening = whitening_of(model, spread)
         add_whitening(model, whitening)
     averaging = Averaging(model, interpolation(config))
-    if teacher is None and needs_teacher(config):
+    if teacher is None and needs_teacher(config, scores):
         teacher = teacher_embeddings(table, config=config, on_note=on_note)
     job = Job(
         config=config,
         seed=seed,
         rows=table.rows,
         tokens=tokenize(model, table.texts),
-        scores=scores if config.graded_weight else None,
-        teacher=teacher,
+        order=_order(table, scores, teacher, config),
+        contrasted=contrasted,
+        teacher=teacher if _masks_by_teacher(config) else None,
         whitening=whitening,
     )
     checkpoints = Checkpoints(folder, digest(encoder, table, job, dev or (), spread))
@@ -208,9 +214,21 @@ def dismiss() -> None:
     hand_over(None)
 
 
-def needs_teacher(config: TrainConfig) -> bool:
-    """Whether the mask asks the teacher at all; an absolute one with φ = 1 masks nothing."""
+def needs_teacher(config: TrainConfig, scores: Tensor | None = None) -> bool:
+    """Whether the mask or the graded loss asks the teacher at all."""
+    return _masks_by_teacher(config) or bool(graded_weight(config, scores))
+
+
+def _masks_by_teacher(config: TrainConfig) -> bool:
+    """An absolute mask with φ = 1 masks nothing."""
     return config.mask != "absolute" or config.phi < 1
+
+
+def _order(table: TripletTable, scores: Tensor | None, teacher: Tensor | None, config: TrainConfig) -> Tensor | None:
+    """What the graded loss goes by, if there is one."""
+    if not config.graded_weight or scores is None or teacher is None:
+        return None
+    return wanted_order(table.rows, scores, teacher, config.judge_weight)
 
 
 @dataclass(frozen=True)
@@ -262,7 +280,8 @@ def _run(job: Job, model: SentenceTransformer, accelerator: Accelerator, lead: _
             try:
                 result = stepper.step(
                     job.rows[batch],
-                    None if job.scores is None else job.scores[batch],
+                    None if job.order is None else job.order[batch],
+                    None if job.contrasted is None else job.contrasted[batch],
                     seed=derive_seed(seed, "dropout", step, len(progress.setbacks)),
                     learning_rate=rate,
                 )

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from multicsr.config import TrainConfig
-from multicsr.errors import StageError
 from multicsr.train.loss import (
     duplicate_mask,
     masked_info_nce,
@@ -42,6 +41,8 @@ class Masks:
 
     def examples(self) -> list[tuple[int, int]]:
         """Up to eight (anchor's text number, masked text's number): one of each of the first anchors that have any."""
+        if not len(self.rows):
+            return []
         masked = torch.cat(self.kept, dim=1).logical_not()
         first = masked.byte().argmax(dim=1)  # 0, which is an anchor's own positive or is kept, where nothing is masked
         found = torch.stack([masked.any(dim=1), first], dim=1).tolist()
@@ -70,25 +71,35 @@ def batch_masks(rows: Tensor, teacher: Tensor | None, config: TrainConfig, devic
     return Masks(rows, tuple(kept))
 
 
-def batch_loss(embeddings: Tensor, masks: Masks, scores: Tensor | None, config: TrainConfig) -> Tensor:
+def batch_loss(embeddings: Tensor, masks: Masks, chosen: Tensor, order: Tensor | None, config: TrainConfig) -> Tensor:
     """The contrastive loss of a batch, with the graded one by its weight.
 
     Args:
         embeddings: [B, W, D], with gradient.
-        masks: of the same batch.
-        scores: [B, 2], the judge's similarities of anchor and positive and of anchor and hard negative, NaN where
-            unknown; of pairs only the first counts. Needed where `graded_weight` is not 0.
+        masks: of the chosen rows.
+        chosen: int64 [C], the rows that the contrastive loss is of; it is 0 without any.
+        order: [B, W − 1], how similar anchor and positive shall be, and anchor and hard negative, beside the others:
+            any numbers, NaN where unknown. None leaves the graded loss out.
         config: temperature and weights.
 
     Returns:
         A scalar, in nats.
-
-    Raises:
-        StageError: if the scores are needed and not there.
     """
+    loss = embeddings.sum() * 0  # a gradient of 0 where there is nothing to learn
+    if len(chosen):
+        loss = loss + _contrastive(embeddings[chosen.to(embeddings.device)], masks, config)
+    if order is not None:
+        anchor, *others = embeddings.unbind(dim=1)
+        cosines = torch.cat([pair_cosine(anchor, other) for other in others])
+        ranked = ranking_loss(cosines, order.T.flatten(), temperature=config.temperature)
+        loss = loss + (config.graded_weight or 0.0) * ranked
+    return loss
+
+
+def _contrastive(embeddings: Tensor, masks: Masks, config: TrainConfig) -> Tensor:
     anchor, *others = embeddings.unbind(dim=1)
     positive, negative = others[0], others[1] if len(others) > 1 else None
-    loss = masked_info_nce(
+    return masked_info_nce(
         anchor,
         positive,
         negative,
@@ -97,10 +108,3 @@ def batch_loss(embeddings: Tensor, masks: Masks, scores: Tensor | None, config: 
         negative_mask=masks.kept[1] if len(others) > 1 else None,
         hard_negative_weight=config.hard_negative_weight,
     )
-    if not config.graded_weight:
-        return loss
-    if scores is None:
-        raise StageError(f"train.graded_weight = {config.graded_weight:g} needs a judge's similarities; set it to 0")
-    cosines = torch.cat([pair_cosine(anchor, other) for other in others])
-    ranked = ranking_loss(cosines, scores[:, : len(others)].T.flatten(), temperature=config.temperature)
-    return loss + config.graded_weight * ranked

@@ -105,7 +105,15 @@ class Stepper:
         self._passes = Passes(model, head, tokens, config)
         self.micro_batch = config.micro_batch
 
-    def step(self, rows: Tensor, scores: Tensor | None = None, *, seed: int, learning_rate: float) -> StepResult:
+    def step(
+        self,
+        rows: Tensor,
+        order: Tensor | None = None,
+        contrasted: Tensor | None = None,
+        *,
+        seed: int,
+        learning_rate: float,
+    ) -> StepResult:
         """Updates the weights on one batch. Every process calls this with the same arguments.
 
         When memory runs out before the weights have changed, the step is taken again with half the micro-batch, to
@@ -113,8 +121,8 @@ class Stepper:
 
         Args:
             rows: int64 [B, 3], text numbers of anchor, positive and hard negative; [B, 2] for pairs.
-            scores: [B, 2], the judge's similarities of anchor and positive and of anchor and hard negative, NaN where
-                unknown; needed where `graded_weight` is not 0.
+            order: [B, W − 1], what the graded loss goes by, see `wanted_order`; None without one.
+            contrasted: bool [B], the rows that the contrastive loss is of; None for all.
             seed: of dropout, which differs from process to process; PyTorch's generators are left elsewhere.
             learning_rate: of this step.
 
@@ -125,7 +133,8 @@ class Stepper:
         self._model.train()
         if self._head is not None:
             self._head.train()
-        while (found := self._gradients(rows, scores, seed)) is None:
+        chosen = torch.arange(len(rows)) if contrasted is None else contrasted.nonzero().flatten()
+        while (found := self._gradients(rows, order, chosen, seed)) is None:
             self._shrink(len(rows))
         loss, masks = found
         grad_norm = clip_grad_norm_(trained(self._model, self._head), self._config.max_grad_norm)
@@ -143,7 +152,7 @@ class Stepper:
             raise self._too_little("its optimizer") from None
         return StepResult(loss_value, mask_rate, norm, masks.examples(), self.micro_batch)
 
-    def _gradients(self, rows: Tensor, scores: Tensor | None, seed: int) -> tuple[Tensor, Masks] | None:
+    def _gradients(self, rows: Tensor, order: Tensor | None, chosen: Tensor, seed: int) -> tuple[Tensor, Masks] | None:
         """Computes the batch's loss and the weights' gradients; None if memory ran out, here or elsewhere."""
         count, width = rows.shape
         start, end = self._share(count)
@@ -160,8 +169,8 @@ class Stepper:
 
         def back() -> tuple[Tensor, Masks]:
             leaf = vectors.view(count, width, -1).requires_grad_()
-            masks = batch_masks(rows, self._teacher, self._config, leaf.device)
-            loss = batch_loss(leaf, masks, scores, self._config)
+            masks = batch_masks(rows[chosen], self._teacher, self._config, leaf.device)
+            loss = batch_loss(leaf, masks, chosen, order, self._config)
             (of_all,) = torch.autograd.grad(loss, leaf)
             gradient = torch.zeros_like(embedded.vectors)
             gradient[: (end - start) * width] = of_all[start:end].flatten(0, 1)

@@ -17,7 +17,7 @@ from multicsr.errors import InputError, RunFolderError, UsageError
 from multicsr.progress import Silent
 from tests.benchmarks.conftest import Watch, rows
 
-ARMS = 5  # that are trained
+ARMS = 6  # that are trained
 
 
 def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch: Watch, tmp_path: Path) -> None:
@@ -30,11 +30,12 @@ def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch:
         "+ contrastive generation (ω = 0.5)",
         "+ self-curation (α = 3, β = 3, γ = 1)",
         "+ similarity mask (φ = 0.5)",
+        "+ graded loss (24 judged)",
     ]
-    assert [cells[0] for cells in found.values()] == ["", "24", "24", "24", "21", "21"]
-    assert watch.trained == [
-        (count, phi, seed) for count, phi in ((24, 1), (24, 1), (24, 1), (21, 1), (21, 0.5)) for seed in (0, 1)
-    ]
+    assert [cells[0] for cells in found.values()] == ["", "24", "24", "24", "21", "21", "21"]
+    trained = ((24, 1), (24, 1), (24, 1), (21, 1), (21, 0.5), (24, 0.5))
+    assert watch.trained == [(count, phi, seed) for count, phi in trained for seed in (0, 1)]
+    assert len(watch.scores) == 2 * 24
     assert "| one | two | mean of the sets |" in table
     assert all("±" not in cell for cell in found["encoder as it came"])
     for title in list(found)[1:]:
@@ -42,7 +43,7 @@ def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch:
     written = (tmp_path / "out" / "ablation.md").read_text("utf-8")
     assert written.startswith(table)
     image = ET.parse(tmp_path / "out" / "ablation.svg").getroot()
-    assert len(image.findall(".//{http://www.w3.org/2000/svg}circle")) == 6 * 3
+    assert len(image.findall(".//{http://www.w3.org/2000/svg}circle")) == 7 * 3
     assert not list((tmp_path / "out" / "checkpoints").iterdir())
 
 
@@ -82,6 +83,7 @@ def test_what_would_make_two_arms_the_same_is_refused(config: Config, watch: Wat
         "generate.omega": config.model_copy(update={"generate": config.generate.model_copy(update={"omega": 0.0})}),
         "filters.curation": config.model_copy(update={"filters": {**config.filters, "curation": None}}),
         "train.phi": config.model_copy(update={"train": config.train.model_copy(update={"phi": 1.0})}),
+        "train.graded": config.model_copy(update={"train": config.train.model_copy(update={"graded_weight": 0.0})}),
     }
     for key, changed in wrong.items():
         with pytest.raises(UsageError, match=key):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -8,9 +9,10 @@ import torch
 
 from multicsr.config import TrainConfig
 from multicsr.errors import StageError
+from multicsr.evaluation.sts import evaluate_sts
 from multicsr.train import loop
 from multicsr.train.data import score_table, tabulate
-from multicsr.train.encoder import load_encoder
+from multicsr.train.encoder import embed, load_encoder
 from multicsr.train.loop import StepMetrics, TrainResult, train
 from multicsr.train.teacher import teacher_embeddings
 
@@ -181,17 +183,48 @@ def test_pairs_train_too(few: Triplets, tiny_config: TrainConfig, tmp_path: Path
 
 def test_scores_matter_only_to_the_graded_objective(few: Triplets, tiny_config: TrainConfig, tmp_path: Path) -> None:
     scores = score_table([(5.0, n % 5) for n in range(len(few))])
-    without, given, graded, other = (
+    without, off, graded, other = (
         weights(train(few, config=tiny_config.model_copy(update=change), seed=0, folder=tmp_path / name, scores=table))
         for name, change, table in (
             ("without", {}, None),
-            ("given", {}, scores),
-            ("graded", {"graded_weight": 1.0}, scores),
-            ("other", {"graded_weight": 1.0}, scores.flip(0)),
+            ("off", {"graded_weight": 0.0}, scores),
+            ("graded", {}, scores),
+            ("other", {}, scores.flip(0)),
         )
     )
-    assert without == given
-    assert given != graded != other != given
+    assert without == off
+    assert off != graded != other != off
+
+
+def test_the_graded_objective_teaches_the_judges_order(
+    few: Triplets, dev: Dev, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    """Two triplets are contrasted; by the others' scores a contradiction is more similar than a rewording."""
+    scores = score_table([(1.0, 4.0)] * len(few))
+    contrasted = torch.arange(len(few)) < 2
+    config = tiny_config.model_copy(update={"judge_weight": 10.0, "epochs": 6})
+    found = []
+    for weight in (0.0, 1.0):
+        changed = config.model_copy(update={"graded_weight": weight})
+        folder = tmp_path / str(weight)
+        result = train(few, config=changed, seed=0, folder=folder, scores=scores, contrasted=contrasted)
+        assert result is not None
+        found.append(evaluate_sts(partial(embed, result.model), dev))
+    assert found[1] < found[0] - 100
+
+
+def test_what_is_not_contrasted_goes_by_its_scores_alone(
+    few: Triplets, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    """Without a graded loss the encoder depends on the contrasted triplets alone, but for the order of the batches."""
+    contrasted = torch.arange(len(few)) < 40
+    config = tiny_config.model_copy(update={"graded_weight": 0.0})
+    other = [*few[:40], *((positive, anchor, negative) for anchor, positive, negative in few[40:])]
+    one, two = (
+        weights(train(rows, config=config, seed=0, folder=tmp_path / name, contrasted=contrasted))
+        for name, rows in (("one", few), ("two", other))
+    )
+    assert one == two
 
 
 @pytest.mark.parametrize("scores", [None, torch.full((18, 2), torch.nan)])
@@ -203,6 +236,10 @@ def test_a_graded_objective_needs_scores(
         train(few[:18], config=config, seed=0, folder=tmp_path, scores=scores)
     with pytest.raises(StageError, match=r"18 triplets are \[18, 2\], not \[17, 2\]"):
         train(few[:18], config=config, seed=0, folder=tmp_path, scores=torch.ones(17, 2))
+    with pytest.raises(StageError, match=r"contrasted of 18 triplets is \[18\], not \[17\]"):
+        train(few[:18], config=config, seed=0, folder=tmp_path, scores=scores, contrasted=torch.ones(17).bool())
+    with pytest.raises(StageError, match="at least 2 triplets and got 1"):
+        train(few[:18], config=config, seed=0, folder=tmp_path, contrasted=torch.arange(18) == 3)
 
 
 def test_the_head_is_part_of_the_checkpoint_and_not_of_the_model(

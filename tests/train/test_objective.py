@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from multicsr.config import TrainConfig
-from multicsr.errors import StageError
 from multicsr.train.loss import masked_info_nce, pair_cosine, ranking_loss
 from multicsr.train.objective import EXAMPLES, batch_loss, batch_masks
 
@@ -51,7 +50,8 @@ def test_examples_are_of_different_anchors() -> None:
 @pytest.mark.parametrize("width", [2, 3])
 def test_the_graded_loss_joins_by_its_weight(width: int) -> None:
     embeddings = torch.randn(5, width, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    scores = torch.tensor([[5.0, 1.0], [4.0, math.nan], [math.nan, 2.0], [3.0, 0.5], [4.5, 2.5]])
+    order = torch.tensor([[5.0, 1.0], [4.0, math.nan], [math.nan, 2.0], [3.0, 0.5], [4.5, 2.5]])[:, : width - 1]
+    every = torch.arange(5)
     rows = torch.arange(5 * width).reshape(5, width)
     config = TrainConfig(temperature=0.2, graded_weight=0.7, hard_negative_weight=2.0)
     masks = batch_masks(rows, None, config, CPU)
@@ -65,12 +65,25 @@ def test_the_graded_loss_joins_by_its_weight(width: int) -> None:
         negative_mask=masks.kept[1] if negative else None,
         hard_negative_weight=2.0,
     )
-    pairs = [(positive, scores[:, 0]), *((other, scores[:, 1]) for other in negative)]
+    pairs = [(positive, order[:, 0]), *((other, order[:, 1]) for other in negative)]
     cosines = torch.cat([pair_cosine(anchor, other) for other, _ in pairs])
-    graded = ranking_loss(cosines, torch.cat([score for _, score in pairs]), temperature=0.2)
+    graded = ranking_loss(cosines, torch.cat([wanted for _, wanted in pairs]), temperature=0.2)
     assert graded > 0
-    assert batch_loss(embeddings, masks, scores, config).item() == pytest.approx((contrastive + 0.7 * graded).item())
-    without = batch_loss(embeddings, masks, scores, config.model_copy(update={"graded_weight": 0.0}))
-    assert without.item() == contrastive.item()
-    with pytest.raises(StageError, match=r"train\.graded_weight = 0\.7"):
-        batch_loss(embeddings, masks, None, config)
+    whole = batch_loss(embeddings, masks, every, order, config)
+    assert whole.item() == pytest.approx((contrastive + 0.7 * graded).item())
+    assert batch_loss(embeddings, masks, every, None, config).item() == contrastive.item()
+    none = every[:0]
+    alone = batch_loss(embeddings, batch_masks(rows[none], None, config, CPU), none, order, config)
+    assert alone.item() == pytest.approx(0.7 * graded.item())
+    nothing = batch_loss(embeddings.requires_grad_(), batch_masks(rows[none], None, config, CPU), none, None, config)
+    assert nothing.item() == 0
+    assert not torch.autograd.grad(nothing, embeddings)[0].any()
+
+
+def test_only_the_chosen_rows_are_contrasted() -> None:
+    embeddings = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rows, chosen, config = torch.arange(18).reshape(6, 3), torch.tensor([1, 2, 5]), TrainConfig()
+    masks = batch_masks(rows[chosen], None, config, CPU)
+    of_all = batch_loss(embeddings, masks, chosen, None, config)
+    assert of_all.item() == batch_loss(embeddings[chosen], masks, torch.arange(3), None, config).item()
+    assert batch_masks(rows[:0], torch.ones(18, 2), config, CPU).examples() == []

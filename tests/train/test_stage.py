@@ -133,11 +133,11 @@ def test_how_far_teacher_and_training_are_is_told(few: Triplets, settings: dict[
 def test_the_judges_similarities_reach_the_trainer_in_the_triplets_order(
     few: Triplets, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[tuple[Triplets, Tensor]] = []
+    given: list[tuple[Triplets, Tensor, Tensor]] = []
     train = loop.train
 
     def watched(triplets: Triplets, **options: Any) -> Any:
-        given.append((list(triplets), options["scores"]))
+        given.append((list(triplets), options["scores"], options["contrasted"]))
         return train(triplets, **options)
 
     monkeypatch.setattr(loop, "train", watched)
@@ -153,8 +153,9 @@ def test_the_judges_similarities_reach_the_trainer_in_the_triplets_order(
     with Workspace.open(run) as work:
         train_encoders(work)
         before = work.store.stage("train")
-        (triplets, table) = given[0]
+        triplets, table, contrasted = given[0]
         assert triplets == few
+        assert contrasted.all()
         assert table[0].isnan().all()
         assert torch.equal(table[1], torch.tensor([4.0, 0.1]))
         assert torch.equal(table[3], torch.tensor([0.3, 4.0]))  # the positive was written as the hard negative

@@ -57,13 +57,19 @@ def make(
     return Stepper(model, optimizer, tokens, config, accelerator=Accelerator(cpu=True), teacher=teacher)
 
 
+def judged(table: TripletTable) -> tuple[Tensor, Tensor]:
+    """An order of the pairs, and that every third triplet is not contrasted."""
+    count = len(table.rows)
+    return torch.linspace(0, 5, 2 * count).reshape(-1, 2), torch.arange(count) % 3 > 0
+
+
 def step_and_gradient(
     model: SentenceTransformer, table: TripletTable, config: TrainConfig, teacher: Tensor | None = None
 ) -> tuple[StepResult, dict[str, Tensor]]:
     """A step from the model's weights, which stay, and what it subtracts from them."""
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    scores = torch.linspace(0, 5, 2 * len(table.rows)).reshape(-1, 2)
-    result = make(model, table, config, teacher).step(table.rows, scores, seed=1, learning_rate=1.0)
+    order, contrasted = judged(table) if config.graded_weight else (None, None)
+    result = make(model, table, config, teacher).step(table.rows, order, contrasted, seed=1, learning_rate=1.0)
     with torch.no_grad():
         gradients = {name: before[name] - weight for name, weight in model.named_parameters()}
         for name, weight in model.named_parameters():
@@ -147,8 +153,10 @@ def test_gradients_are_the_full_batchs(
 
     texts = [table.texts[number] for number in table.rows.flatten().tolist()]
     embeddings = model(model.preprocess(texts))["sentence_embedding"].unflatten(0, (-1, 3))
-    masks = batch_masks(table.rows, teacher, config, torch.device("cpu"))
-    loss = batch_loss(embeddings, masks, torch.linspace(0, 5, 32).reshape(-1, 2), config)
+    order, contrasted = judged(table) if graded else (None, torch.ones(len(table.rows)).bool())
+    chosen = contrasted.nonzero().flatten()
+    masks = batch_masks(table.rows[chosen], teacher, config, torch.device("cpu"))
+    loss = batch_loss(embeddings, masks, chosen, order, config)
     loss.backward()
 
     assert 0 < result.mask_rate == pytest.approx(masks.rate.item())
