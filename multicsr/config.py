@@ -230,7 +230,7 @@ class TrainConfig(Record):
         description="share of the trained weights in those that are kept, the rest being the encoder's as it came; by "
         "default 0.5 for an encoder that was tuned for sentences, else 1",
     )
-    epochs: int = Field(1, ge=1, description="passes over the triplets")
+    epochs: int = Field(3, ge=1, description="passes over the triplets; with a graded loss over all that is judged")
     learning_rate: float = Field(5e-5, gt=0, description="the highest, after warming up; then it falls to 0")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW, for weight matrices")
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps with a rising learning rate")
