@@ -239,10 +239,10 @@ class TrainConfig(Record):
     pooling: Literal["auto", "mean", "cls", "last"] = Field(
         "auto", description="for an encoder that does not bring its own; auto is mean, last the last token"
     )
-    whiten: bool = Field(
-        False,
+    whiten: bool | None = Field(
+        None,
         description="begin with the vectors of the run's sentences spread evenly, by a linear layer that stays in the "
-        "model: for language models and other encoders that were never tuned for sentences",
+        "model; by default for language models that were never tuned for sentences",
     )
     head: Literal["none", "mlp"] = Field(
         "none", description="mlp: a dense layer with tanh on the sentence vector, in training only, as SimCSE has it"

@@ -14,7 +14,7 @@ from multicsr.reading import StoredRun
 from multicsr.report.card import model_card
 from multicsr.schemas import content_hash
 from multicsr.stages.trainingset import TrainingSet, training_set
-from multicsr.train.sources import encoder_digest
+from multicsr.train.sources import encoder_digest, whitens
 from multicsr.workspace import MODEL, Workspace
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def train_encoders(work: Workspace) -> None:
 
 def _sentences(work: Workspace) -> list[str]:
     """Evenly many of the run's sentences from everywhere, where the encoder is whitened by them."""
-    if not work.config.train.whiten:
+    if not whitens(work.config.train):
         return []
     step = -(-work.store.sentence_count() // SENTENCES)
     return [row["text"] for row in work.store.query("SELECT text FROM sentences WHERE id % ? = 0 ORDER BY id", (step,))]
@@ -104,6 +104,8 @@ def _teacher(work: Workspace, given: TrainingSet) -> Tensor | None:
     config = work.config.train
     if not needs_teacher(config, score_table(given.scores) if given.scores else None):
         return None
+    if whitens(config) and config.teacher is None:
+        return None  # that is the whitened encoder, which training makes
     table = tabulate(given.triplets)
     with work.reporter.task("teacher", len(table.texts)) as task:
         seen = 0

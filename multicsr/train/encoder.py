@@ -37,6 +37,7 @@ FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 EMBED_CHUNK = 1024
 CPU_BATCH = 32
 ACCELERATOR_BATCH = 256
+LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel")  # how transformers calls the heads of decoders
 POOLINGS = {"auto": "mean", "mean": "mean", "cls": "cls", "last": "lasttoken"}
 """Our names and those of sentence-transformers."""
 
@@ -137,6 +138,20 @@ def is_sentence_encoder(name: str) -> bool:
         return True
     source = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
     return not is_gguf(source) and bool(is_sentence_transformer_model(source, local_files_only=True))
+
+
+def is_language_model(name: str) -> bool:
+    """Whether an encoder is a language model that was never tuned for sentences; what cannot be read is none."""
+    try:
+        if is_gguf(name):
+            return True
+        local = Path(name).expanduser().is_dir()
+        source = str(Path(name).expanduser()) if local else str(_fetched(name, not _hub_answers(name, "train.encoder")))
+        config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    except Exception:  # opening it will say what is wrong, with all that it knows
+        return False
+    heads = getattr(config, "architectures", None) or ()
+    return any(head.endswith(LANGUAGE_MODELS) for head in heads) and not is_sentence_encoder(source)
 
 
 def embed(

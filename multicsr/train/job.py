@@ -88,16 +88,26 @@ def check(triplets: int, scores: Tensor | None, contrasted: Tensor | None) -> No
         raise StageError(f"the scores of {triplets} triplets are [{triplets}, 2], not {list(scores.shape)}")
 
 
-def digest(encoder: str, table: TripletTable, job: Job, dev: Sequence[StsPair], sentences: Sequence[str]) -> str:
+def digest(
+    encoder: str,
+    table: TripletTable,
+    job: Job,
+    scores: Tensor | None,
+    dev: Sequence[StsPair],
+    sentences: Sequence[str],
+) -> str:
     """Hash of what the training depends on.
 
     Args:
         encoder: fingerprint of the encoder as it is before: a folder's name says little.
+        scores: the judge's numbers that `job.order` was made of, if there is one.
         sentences: that it was whitened by, if it was.
 
     Of the teacher it knows the name alone: what a GPU computes twice may differ in its last bits.
     """
-    tensors = {name: tensor for name, tensor in job.tensors().items() if name in ("rows", "order", "contrasted")}
+    tensors = {name: tensor for name, tensor in job.tensors().items() if name in ("rows", "contrasted")}
+    if job.order is not None and scores is not None:
+        tensors["scores"] = scores
     settings = job.config.model_dump(mode="json", exclude=UNHASHED)
     return content_hash(
         LOOP_VERSION,

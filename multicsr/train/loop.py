@@ -35,6 +35,7 @@ from multicsr.train.grading import graded_weight, wanted_order
 from multicsr.train.head import make_head
 from multicsr.train.job import Job, check, digest, hand_over
 from multicsr.train.processes import open_accelerator, share, share_tensors
+from multicsr.train.sources import whitens
 from multicsr.train.step import NonFiniteError, Stepper, learning_rate, make_optimizer
 from multicsr.train.teacher import teacher_embeddings
 from multicsr.train.whitening import add_whitening, whitening_of
@@ -127,7 +128,8 @@ def train(
         seed: of the order and of dropout.
         folder: for `checkpoint.safetensors` and `best.safetensors`; the caller deletes it once the model is saved.
         dev: (sentence, sentence, human score): their Spearman chooses the step whose weights are kept.
-        teacher: `teacher_embeddings` of the same triplets, to share them among seeds; computed here if not given.
+        teacher: `teacher_embeddings` of the same triplets, to share them among seeds; computed here if not given, by a
+            whitened encoder with its layer.
         scores: float32 [N, 2], the judge's numbers for anchor and positive and for anchor and hard negative, NaN
             where unknown: what the graded loss goes by.
         contrasted: bool [N], the triplets that the contrastive loss is of; the others only serve the graded one. All
@@ -152,13 +154,17 @@ def train(
     accelerator = open_accelerator(config.device)
     model = _load(config, accelerator)
     encoder, whitening = fingerprint(model), None
-    spread = (sentences or [triplet[0] for triplet in triplets]) if config.whiten else []
+    spread = (sentences or [triplet[0] for triplet in triplets]) if whitens(config) else []
     if spread:
         whitening = whitening_of(model, spread)
         add_whitening(model, whitening)
     averaging = Averaging(model, interpolation(config))
     if teacher is None and needs_teacher(config, scores):
-        teacher = teacher_embeddings(table, config=config, on_note=on_note)
+        if spread and config.teacher is None:
+            # The vectors of a raw language model are all alike; with the layer its cosines tell far more.
+            teacher = torch.from_numpy(embed(model, table.texts))
+        else:
+            teacher = teacher_embeddings(table, config=config, on_note=on_note)
     job = Job(
         config=config,
         seed=seed,
@@ -169,7 +175,7 @@ def train(
         teacher=teacher if _masks_by_teacher(config) else None,
         whitening=whitening,
     )
-    checkpoints = Checkpoints(folder, digest(encoder, table, job, dev or (), spread))
+    checkpoints = Checkpoints(folder, digest(encoder, table, job, scores, dev or (), spread))
     hand_over(job)
     lead = _Lead(
         checkpoints=checkpoints,

@@ -1,11 +1,11 @@
-"""Which files on this machine a training reads its encoder and its teacher from; imports no PyTorch."""
+"""What is known of encoder and teacher by their names and files, before they are opened; imports no PyTorch."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from multicsr.config import TrainConfig
+from multicsr.config import BUNDLED, TrainConfig
 from multicsr.schemas import content_hash
 
 
@@ -17,6 +17,20 @@ def encoder_digest(config: TrainConfig) -> str | None:
     names = sorted({name for name in (config.encoder, config.teacher) if name})
     found = [digest for name in names if (digest := _files_digest(Path(name)))]
     return content_hash(found) if found else None
+
+
+def whitens(config: TrainConfig) -> bool:
+    """Whether the encoder is whitened: as it is set, or where it is a language model never tuned for sentences.
+
+    Only to tell that of a folder or a Hub id are its libraries imported.
+    """
+    if config.whiten is not None or config.encoder == BUNDLED:
+        return bool(config.whiten)
+    if Path(config.encoder).suffix.lower() == ".gguf":
+        return True
+    from multicsr.train.encoder import is_language_model
+
+    return is_language_model(config.encoder)
 
 
 def _files_digest(path: Path) -> str | None:

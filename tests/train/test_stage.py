@@ -26,6 +26,7 @@ Triplets = list[tuple[str, str, str]]
 @pytest.fixture
 def settings(tiny_bert: Path) -> dict[str, Any]:
     return {
+        "train__epochs": 1,
         "train__encoder": str(tiny_bert),
         "train__batch_size": 8,
         "train__max_tokens": 16,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,19 @@ import pytest
 import torch
 
 from multicsr.config import TrainConfig
-from multicsr.train.encoder import embed, load_encoder
+from multicsr.train.data import tabulate
+from multicsr.train.encoder import embed, load_encoder, quiet
 from multicsr.train.loop import TrainResult, train
 from multicsr.train.save import save_model
-from multicsr.train.whitening import POWER, whitening
+from multicsr.train.sources import whitens
+from multicsr.train.teacher import teacher_embeddings
+from multicsr.train.whitening import POWER, add_whitening, whitening, whitening_of
+from tests.train import kinds
 
 Triplets = list[tuple[str, str, str]]
+
+
+Save = Callable[[Path], Path]
 
 
 def applied(vectors: torch.Tensor) -> torch.Tensor:
@@ -71,3 +79,42 @@ def test_an_interrupted_training_goes_on_with_the_same_layer(
     stop = train(few, config=whitened, seed=0, folder=tmp_path / "halves", should_stop=lambda: next(left, None) is None)
     assert stop is None
     assert np.array_equal(whole, vectors_of(train(few, config=whitened, seed=0, folder=tmp_path / "halves"), texts))
+
+
+@pytest.mark.parametrize(
+    ("save", "expected"), [(kinds.save_llama, True), (kinds.save_gguf, True), (kinds.save_bert, False)]
+)
+def test_by_default_language_models_are_whitened(tmp_path: Path, save: Save, expected: bool) -> None:
+    name = str(save(tmp_path))
+    assert whitens(TrainConfig(encoder=name)) is expected
+    assert not whitens(TrainConfig(encoder=name, whiten=False))
+    assert whitens(TrainConfig(encoder=name, whiten=True))
+    if Path(name).is_dir():
+        with quiet():
+            load_encoder(name, device="cpu").save(str(tmp_path / "tuned"))
+        assert not whitens(TrainConfig(encoder=str(tmp_path / "tuned"))), "it was tuned for sentences, and says so"
+
+
+def test_what_is_bundled_or_not_there_is_not() -> None:
+    assert not whitens(TrainConfig())
+    assert not whitens(TrainConfig(encoder="./nothing-here"))
+
+
+def test_its_own_teacher_is_the_whitened_encoder(few: Triplets, tiny_config: TrainConfig, tmp_path: Path) -> None:
+    encoder = str(kinds.save_llama(tmp_path))
+    config = tiny_config.model_copy(update={"encoder": encoder, "phi": 0.5, "epochs": 1})
+    sentences = [anchor for anchor, *_ in few]
+    model = load_encoder(encoder, max_tokens=config.max_tokens, device="cpu")
+    add_whitening(model, whitening_of(model, sentences))
+    texts = tabulate(few).texts
+    table = {
+        "own": None,
+        "whitened": torch.from_numpy(embed(model, texts)),
+        "raw": teacher_embeddings(tabulate(few), config=config),
+    }
+    found = {
+        name: vectors_of(train(few, config=config, seed=0, folder=tmp_path / name, teacher=teacher), list(texts))
+        for name, teacher in table.items()
+    }
+    assert np.array_equal(found["own"], found["whitened"])
+    assert not np.array_equal(found["own"], found["raw"])
