@@ -21,6 +21,7 @@ SELECT s.text, c.positive, c.negative, coalesce(r.raw_a, r.a), coalesce(r.raw_b,
 FROM scores r JOIN candidates c ON c.key = r.candidate JOIN sentences s ON s.id = c.sentence_id
 WHERE r.recipe = ? AND c.recipe = ? AND r.failure IS NULL
 AND c.key NOT IN (SELECT candidate FROM decisions WHERE status = 'accepted')
+AND trim(c.positive) <> '' AND trim(c.negative) <> ''
 ORDER BY c.sentence_id, c.attempt
 """
 

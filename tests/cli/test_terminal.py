@@ -55,7 +55,7 @@ def test_a_run_shows_whole_lines_at_80_and_at_40_columns(tmp_path: Path) -> None
         assert sum(line.startswith("✓ judge: ") for line in last) == 1
         text = "\n".join(last)
         assert re.search(r"✓ filter: 4 in .*\n?.*\d accepted \(\d+\.0%\)", text)
-        assert re.search(r"✓ train, seed 0: 1 in .*\n?.*loss \d\.\d+, \d+\.\d% masked", text)
+        assert re.search(r"✓ train, seed 0: 3 in .*\n?.*loss \d\.\d+, \d+\.\d% masked", text)
         assert re.search(r"yield\W+round\W+written\W+accepted\W+so far\W", text)
         assert re.search(r"bundled pairs\W+180\W+\d\d\.\d\d\W+\d\d\.\d\d", text)
         assert f"report: run{width}/report.html" in last

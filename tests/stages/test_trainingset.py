@@ -52,6 +52,12 @@ def test_without_it_the_accepted_ones_are_all(run: Path) -> None:
         assert training_set(work.store, graded=False) == (TRIPLETS[:3], 3, [])
 
 
+def test_what_is_empty_cannot_be_embedded(run: Path) -> None:
+    with Workspace.open(run) as work:
+        work.store.query("UPDATE candidates SET negative = ' ' WHERE positive = 'another'")
+        assert training_set(work.store, graded=True).triplets == TRIPLETS
+
+
 def test_of_another_judge_or_generator_nothing_is_taken(run: Path) -> None:
     with Workspace.open(run) as work:
         work.store.set_meta("judge", "another")
