@@ -34,7 +34,7 @@ def graded_weight(config: TrainConfig, scores: Tensor | None) -> float:
 
 
 def wanted_order(rows: Tensor, scores: Tensor, teacher: Tensor, judge_weight: float) -> Tensor:
-    """T of every pair of an anchor and another text.
+    """The wanted t of every pair of an anchor and another text.
 
     Args:
         rows: int64 [N, W], text numbers of anchor, positive and, where W = 3, hard negative.
