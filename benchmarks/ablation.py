@@ -4,11 +4,11 @@
 
 SENTENCES are what `multicsr run` reads, or a folder, whose .txt files are then read one after the other.
 Arms: the encoder as it came; dropout alone, every sentence its own positive; plain prompting (ω = 0); + contrastive
-generation; + self-curation; + the similarity mask; + the graded loss on all that the judge rated. From plain prompting
-on, each differs from the one above in one thing: no filter but `curation` is on, every sentence gets one attempt, and
-before the mask's arm nothing is masked (φ = 1; equal texts are left out of the negatives by all). No development set
-chooses a checkpoint unless `train.dev` names one. Writes `ablation.md` and `ablation.svg` into the folder. What is done
-stays done: started again, also with more seeds, it does what is missing.
+generation; + self-curation; + the similarity mask, which is the default; + the graded loss on all that the judge rated.
+From plain prompting on, each differs from the one above in one thing: no filter but `curation` is on, every sentence
+gets one attempt, and before the mask's arm nothing is masked (φ = 1; equal texts are left out of the negatives by all).
+No development set chooses a checkpoint unless `train.dev` names one. Writes `ablation.md` and `ablation.svg` into the
+folder. What is done stays done: started again, also with more seeds, it does what is missing.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from multicsr.stages.trainingset import training_set
 from multicsr.threads import share_cores
 from multicsr.workspace import Workspace
 
+GRADED = 1.0  # weight of the graded loss in its arm, where the configuration leaves it out
+
 
 @click.command()
 @study_options("runs/ablation", seeds=3)
@@ -64,8 +66,6 @@ def ablation(config: Config, sts_dir: Path, out: Path, seeds: Sequence[int], rep
         raise UsageError("generate.omega = 0 or filters.curation = null: an arm would be that above it; leave them on")
     if config.train.mask == "absolute" and config.train.phi == 1:
         raise UsageError("train.phi = 1: the mask's arm would mask nothing; choose a lower φ")
-    if config.train.graded_weight == 0:
-        raise UsageError("train.graded_weight = 0: the last arm would be that above it; leave it on")
     sets = {name: read_sts(path) for name, path in find_sts(sts_dir).items()}
     scoring = Scoring(out, sets, fingerprint_of(config.train), reporter)
     arms = list(make_arms(config, out, reporter))
@@ -94,7 +94,7 @@ def make_arms(config: Config, out: Path, reporter: Reporter) -> Iterator[Arm]:
     Each way to generate has a run folder, and what is generated alike stands there once.
     """
     greek = {"alpha": "α", "beta": "β", "gamma": "γ"}
-    graded = config.train
+    graded = config.train.model_copy(update={"graded_weight": config.train.graded_weight or GRADED})
     masked = graded.model_copy(update={"graded_weight": 0.0})
     unmasked = masked.model_copy(update={"mask": "absolute", "phi": 1.0})
     plain = config.model_copy(update={"generate": config.generate.model_copy(update={"omega": 0.0})})
@@ -112,7 +112,7 @@ def make_arms(config: Config, out: Path, reporter: Reporter) -> Iterator[Arm]:
     yield Arm("curated", f"+ self-curation ({how})", curated, unmasked)
     how = f"φ = {masked.phi:g}" if masked.mask == "absolute" else f"{masked.mask}, {masked.mask_margin:g}"
     yield Arm("mask", f"+ similarity mask ({how})", curated, masked)
-    title = f"+ graded loss ({len(judged.triplets):,} judged)"
+    title = f"+ graded loss (weight {graded.graded_weight:g}, {len(judged.triplets):,} judged)"
     yield Arm("graded", title, judged.triplets, graded, judged.scores, judged.accepted)
 
 

@@ -203,11 +203,11 @@ class TrainConfig(Record):
     mask_margin: float = Field(0.0, ge=0, le=1, description="of a relative or margin mask; 0 is that of GIST")
     temperature: float = Field(0.05, gt=0, description="τ of the loss")
     hard_negative_weight: float = Field(1.0, gt=0, description="of an anchor's own hard negative in the denominator")
-    graded_weight: float | None = Field(
-        None,
+    graded_weight: float = Field(
+        0.0,
         ge=0,
         description="of the graded loss, added to the contrastive one: judged pairs, of rejected triplets too, in the "
-        "order of judge and teacher; by default 1 where there are similarities of a judge, else 0",
+        "order of judge and teacher",
     )
     judge_weight: float = Field(
         0.5, ge=0, description="of the judge's similarity beside the teacher's in that order, both as standard scores"

@@ -48,7 +48,7 @@ def train_encoders(work: Workspace) -> None:
         InterruptedRunError: the user stopped the run; a checkpoint is written.
     """
     config = work.config.train
-    given = training_set(work.store, graded=config.graded_weight != 0)
+    given = training_set(work.store, graded=config.graded_weight > 0)
     dev_path = dev_file(work)
     dev = read_sts(dev_path) if dev_path else None
     settings = config.model_dump(mode="json", exclude={"device", "checkpoint_steps"})
@@ -97,12 +97,12 @@ def _sentences(work: Workspace) -> list[str]:
 
 def _teacher(work: Workspace, given: TrainingSet) -> Tensor | None:
     """The frozen teacher's embeddings of every sentence, once for all seeds; None where nothing asks for them."""
-    from multicsr.train.data import score_table, tabulate
+    from multicsr.train.data import tabulate
     from multicsr.train.loop import needs_teacher
     from multicsr.train.teacher import teacher_embeddings
 
     config = work.config.train
-    if not needs_teacher(config, score_table(given.scores) if given.scores else None):
+    if not needs_teacher(config):
         return None
     if whitens(config) and config.teacher is None:
         return None  # that is the whitened encoder, which training makes

@@ -13,24 +13,18 @@ from torch import Tensor
 from multicsr.config import TrainConfig
 from multicsr.errors import StageError
 
-GRADED = 1.0
 
-
-def graded_weight(config: TrainConfig, scores: Tensor | None) -> float:
-    """The graded loss's weight: as it is set, or 1 where there are a judge's similarities, and else 0.
+def check_scores(config: TrainConfig, scores: Tensor | None) -> None:
+    """Refuses a graded loss without anything to go by.
 
     Raises:
-        StageError: if it is set, and no triplet has similarities.
+        StageError: if it is asked for, and no triplet has similarities.
     """
-    known = scores is not None and not bool(scores.isnan().all())
-    if config.graded_weight is None:
-        return GRADED if known else 0.0
-    if config.graded_weight and not known:
+    if config.graded_weight and (scores is None or bool(scores.isnan().all())):
         raise StageError(
             f"train.graded_weight = {config.graded_weight:g} needs the judge's similarities, and no triplet has any; "
             "set it to 0, or judge them first"
         )
-    return config.graded_weight
 
 
 def wanted_order(rows: Tensor, scores: Tensor, teacher: Tensor, judge_weight: float) -> Tensor:

@@ -31,7 +31,7 @@ from multicsr.train.checkpoint import Checkpoints, DevScore, Progress, Setback, 
 from multicsr.train.data import Batches, Triplets, TripletTable, derive_seed, tabulate, tokenize
 from multicsr.train.encoder import embed, load_encoder
 from multicsr.train.fingerprint import fingerprint
-from multicsr.train.grading import graded_weight, wanted_order
+from multicsr.train.grading import check_scores, wanted_order
 from multicsr.train.head import make_head
 from multicsr.train.job import Job, check, digest, hand_over
 from multicsr.train.processes import open_accelerator, share, share_tensors
@@ -149,7 +149,7 @@ def train(
         OSError: if a checkpoint cannot be written; the one before stays.
     """
     check(len(triplets), scores, contrasted)
-    config = config.model_copy(update={"graded_weight": graded_weight(config, scores)})
+    check_scores(config, scores)
     table = tabulate(triplets)
     accelerator = open_accelerator(config.device)
     model = _load(config, accelerator)
@@ -159,7 +159,7 @@ def train(
         whitening = whitening_of(model, spread)
         add_whitening(model, whitening)
     averaging = Averaging(model, interpolation(config))
-    if teacher is None and needs_teacher(config, scores):
+    if teacher is None and needs_teacher(config):
         if spread and config.teacher is None:
             # The vectors of a raw language model are all alike; with the layer its cosines tell far more.
             teacher = torch.from_numpy(embed(model, table.texts))
@@ -220,9 +220,9 @@ def dismiss() -> None:
     hand_over(None)
 
 
-def needs_teacher(config: TrainConfig, scores: Tensor | None = None) -> bool:
+def needs_teacher(config: TrainConfig) -> bool:
     """Whether the mask or the graded loss asks the teacher at all."""
-    return _masks_by_teacher(config) or bool(graded_weight(config, scores))
+    return _masks_by_teacher(config) or config.graded_weight > 0
 
 
 def _masks_by_teacher(config: TrainConfig) -> bool:

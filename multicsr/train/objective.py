@@ -92,7 +92,7 @@ def batch_loss(embeddings: Tensor, masks: Masks, chosen: Tensor, order: Tensor |
         anchor, *others = embeddings.unbind(dim=1)
         cosines = torch.cat([pair_cosine(anchor, other) for other in others])
         ranked = ranking_loss(cosines, order.T.flatten(), temperature=config.temperature)
-        loss = loss + (config.graded_weight or 0.0) * ranked
+        loss = loss + config.graded_weight * ranked
     return loss
 
 

@@ -30,7 +30,7 @@ def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch:
         "+ contrastive generation (ω = 0.5)",
         "+ self-curation (α = 3, β = 3, γ = 1)",
         "+ similarity mask (φ = 0.5)",
-        "+ graded loss (24 judged)",
+        "+ graded loss (weight 1, 24 judged)",
     ]
     assert [cells[0] for cells in found.values()] == ["", "24", "24", "24", "21", "21", "21"]
     trained = ((24, 1), (24, 1), (24, 1), (21, 1), (21, 0.5), (24, 0.5))
@@ -83,7 +83,6 @@ def test_what_would_make_two_arms_the_same_is_refused(config: Config, watch: Wat
         "generate.omega": config.model_copy(update={"generate": config.generate.model_copy(update={"omega": 0.0})}),
         "filters.curation": config.model_copy(update={"filters": {**config.filters, "curation": None}}),
         "train.phi": config.model_copy(update={"train": config.train.model_copy(update={"phi": 1.0})}),
-        "train.graded": config.model_copy(update={"train": config.train.model_copy(update={"graded_weight": 0.0})}),
     }
     for key, changed in wrong.items():
         with pytest.raises(UsageError, match=key):

@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 from scipy.stats import zscore
+from torch import Tensor
 from torch.nn import functional
 
 from multicsr.config import TrainConfig
 from multicsr.errors import StageError
-from multicsr.train.grading import graded_weight, wanted_order
+from multicsr.train.grading import check_scores, wanted_order
 
 
 @pytest.mark.parametrize("width", [2, 3])
@@ -37,11 +38,9 @@ def test_a_judge_that_always_says_the_same_leaves_the_teachers_order() -> None:
     assert found[0, 0] > found[0, 1] == found[1, 0] > found[1, 1]
 
 
-def test_its_weight_is_1_where_there_are_scores() -> None:
-    some, none = torch.tensor([[math.nan, 2.0]]), torch.full((4, 2), math.nan)
-    assert graded_weight(TrainConfig(), some) == 1
-    assert graded_weight(TrainConfig(), none) == graded_weight(TrainConfig(), None) == 0
-    assert graded_weight(TrainConfig(graded_weight=0.3), some) == 0.3
-    assert graded_weight(TrainConfig(graded_weight=0), some) == graded_weight(TrainConfig(graded_weight=0), none) == 0
+@pytest.mark.parametrize("scores", [None, torch.full((4, 2), math.nan)])
+def test_without_scores_there_is_no_graded_loss(scores: Tensor | None) -> None:
+    check_scores(TrainConfig(), scores)
+    check_scores(TrainConfig(graded_weight=0.3), torch.tensor([[math.nan, 2.0]]))
     with pytest.raises(StageError, match=r"train\.graded_weight = 0\.3 needs the judge's similarities"):
-        graded_weight(TrainConfig(graded_weight=0.3), none)
+        check_scores(TrainConfig(graded_weight=0.3), scores)

@@ -187,9 +187,9 @@ def test_scores_matter_only_to_the_graded_objective(few: Triplets, tiny_config: 
         weights(train(few, config=tiny_config.model_copy(update=change), seed=0, folder=tmp_path / name, scores=table))
         for name, change, table in (
             ("without", {}, None),
-            ("off", {"graded_weight": 0.0}, scores),
-            ("graded", {}, scores),
-            ("other", {}, scores.flip(0)),
+            ("off", {}, scores),
+            ("graded", {"graded_weight": 1.0}, scores),
+            ("other", {"graded_weight": 1.0}, scores.flip(0)),
         )
     )
     assert without == off
@@ -218,7 +218,7 @@ def test_what_is_not_contrasted_goes_by_its_scores_alone(
 ) -> None:
     """Without a graded loss the encoder depends on the contrasted triplets alone, but for the order of the batches."""
     contrasted = torch.arange(len(few)) < 40
-    config = tiny_config.model_copy(update={"graded_weight": 0.0})
+    config = tiny_config
     other = [*few[:40], *((positive, anchor, negative) for anchor, positive, negative in few[40:])]
     one, two = (
         weights(train(rows, config=config, seed=0, folder=tmp_path / name, contrasted=contrasted))

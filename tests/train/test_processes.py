@@ -129,7 +129,7 @@ def test_two_processes_train_what_one_does_with_either_launcher(
 
     One of the two works on the run folder: its lock would turn a second one away, and that would end both.
     """
-    settings = settings | {"train__epochs": 10, "train__seeds": [0, 1]}
+    settings = settings | {"train__epochs": 10, "train__seeds": [0, 1], "train__graded_weight": 1}
     scores = [(4.0, n % 7 / 2) for n in range(len(few))]
     one, two = (save_run(tmp_path / name, few, scores=scores, **settings) for name in ("one", "two"))
     with Workspace.open(one) as work:
