@@ -58,6 +58,7 @@ VARIED = (
     "train.phi=0.6,1",
     "train.hard_negative_weight=0.1,3",
     "train.graded_weight=0.3,1",
+    "train.own_positives=false",
     "filters.curation.alpha=2.5,3.5",
     "filters.curation.beta=2,4",
     "filters.curation.gamma=0,2",
@@ -122,20 +123,15 @@ def search(
     first = content_hash(_pairs_only(plans[0][1]).model_dump(mode="json"))[:12]
     sets = {name: read_sts(path) for name, path in find_sts(sts_dir).items()}
     rows: list[Row] = []
-    written: dict[str, TrainingSet] = {}
     for variant, config in plans:  # all of which are valid by now
         reporter.note(variant.title)
-        pairs = _pairs_only(config)
-        if (digest := content_hash(pairs.model_dump(mode="json"))) not in written:
-            written[digest] = _write_pairs(pairs, out / "runs" / digest[:12], out / "runs" / first, reporter)
-        texts = written[digest]
-        if config.train.graded_weight == 0:
-            texts = TrainingSet(texts.triplets[: texts.accepted], texts.accepted, [])
+        digest = content_hash(_pairs_only(config).model_dump(mode="json"))[:12]
+        texts = _given(config, out / "runs" / digest, out / "runs" / first, reporter)
         scoring = Scoring(out, sets, fingerprint_of(config.train), reporter)
-        arm = Arm(_name(variant), variant.title, texts.triplets, config.train, texts.scores, texts.accepted)
+        arm = Arm(_name(variant), variant.title, texts.triplets, config.train, texts.scores, texts.contrasted)
         if not rows:
             rows.append(row("encoder as it came", 0, [scoring.of_base(config.train)]))
-        rows.append(row(variant.title, arm.contrasted, [scoring.of_trained(arm, seed) for seed in seeds]))
+        rows.append(row(variant.title, arm.count, [scoring.of_trained(arm, seed) for seed in seeds]))
     base, default, *others = rows
     table = markdown([base, default, *sorted(others, key=_merit, reverse=True)])
     note = (
@@ -148,12 +144,12 @@ def search(
     return text
 
 
-def _write_pairs(config: Config, folder: Path, first: Path, reporter: Reporter) -> TrainingSet:
-    """What the configuration accepts and judges; every run but the first takes over from that what it can."""
+def _given(config: Config, folder: Path, first: Path, reporter: Reporter) -> TrainingSet:
+    """What the configuration trains on; every run but the first takes over from that what it can."""
     origin = first if folder != first else None
-    Run.create(output=folder, config=config, fork_of=origin, progress=reporter).write_pairs()
+    Run.create(output=folder, config=_pairs_only(config), fork_of=origin, progress=reporter).write_pairs()
     with reading(folder) as run:
-        return training_set(run.store, graded=True)
+        return training_set(run.store, config.train)
 
 
 def _pairs_only(config: Config) -> Config:

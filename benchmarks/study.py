@@ -25,10 +25,10 @@ from multicsr.schemas import content_hash
 from multicsr.stages.train import NO_DEV
 
 MEAN = "mean of the sets"
-# Of the `train` section: what scores do not depend on, and names of what is hashed itself: encoder, development set.
-NOT_INPUTS = {"seeds", "device", "checkpoint_steps", "dev", "encoder"}
+# Of the `train` section: what scores do not depend on, and what stands for things that are hashed themselves.
+NOT_INPUTS = {"seeds", "device", "checkpoint_steps", "dev", "encoder", "own_positives"}
 
-Texts = Sequence[tuple[str, str, str]] | Sequence[tuple[str, str]]
+Texts = Sequence[tuple[str, str, str | None]] | Sequence[tuple[str, str, str]] | Sequence[tuple[str, str]]
 Scores = dict[str, float]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -37,7 +37,7 @@ class Arm(NamedTuple):
     """One way to train: its name in files, its name in the table, what it trains on, and how.
 
     `scores` are the judge's numbers for anchor and positive, and for anchor and hard negative, for the graded loss;
-    the contrastive one is of the first `accepted` texts alone, or of all.
+    the contrastive one is of as many of the first texts as are `contrasted`, or of all.
     """
 
     name: str
@@ -45,11 +45,12 @@ class Arm(NamedTuple):
     texts: Texts
     config: TrainConfig
     scores: Sequence[tuple[float | None, float | None]] = ()
-    accepted: int | None = None
+    contrasted: int | None = None
 
     @property
-    def contrasted(self) -> int:
-        return len(self.texts) if self.accepted is None else self.accepted
+    def count(self) -> int:
+        """Texts that the contrastive loss is of."""
+        return len(self.texts) if self.contrasted is None else self.contrasted
 
 
 class Row(NamedTuple):
@@ -86,7 +87,7 @@ class Scoring:
         named = arm.config.dev
         dev = read_sts(Path(named)) if named and named != NO_DEV else None
         settings = arm.config.model_dump(mode="json", exclude=NOT_INPUTS)
-        given = [list(arm.texts), list(arm.scores), arm.contrasted]
+        given = [list(arm.texts), list(arm.scores), arm.count]
         key = content_hash(self.encoder, settings, seed, given, dev, dict(self.sets))
 
         def trained(checkpoints: Path) -> Any:
@@ -105,7 +106,7 @@ class Scoring:
                     folder=checkpoints,
                     dev=dev,
                     scores=score_table(arm.scores) if arm.scores else None,
-                    contrasted=torch.arange(len(arm.texts)) < arm.contrasted,
+                    contrasted=torch.arange(len(arm.texts)) < arm.count,
                     on_step=on_step,
                     on_note=note,
                 )

@@ -29,7 +29,13 @@ from multicsr.threads import share_cores
 
 LAYERS = (28, 26)  # of 30
 # Nobody asks that judge's opinion.
-PLAIN = {"generate.omega": 0.0, "rounds": 1, "judge.name": "embedding", "train.graded_weight": 0}
+PLAIN = {
+    "generate.omega": 0.0,
+    "rounds": 1,
+    "judge.name": "embedding",
+    "train.graded_weight": 0,
+    "train.own_positives": False,
+}
 
 
 @click.command()

@@ -38,6 +38,7 @@ class RunFacts(Record):
         judge: name and version, and whether a calibration maps its numbers.
         thresholds: the options of the curation filter; None where it is off.
         triplets: what the encoders were trained on; None before training.
+        without: sentences without a triplet that they were trained on as well.
         evaluation: Spearman × 100 of every set, before and after.
     """
 
@@ -51,6 +52,7 @@ class RunFacts(Record):
     thresholds: dict[str, Any] | None
     accepted: int
     triplets: int | None
+    without: int = 0
     evaluation: tuple[EvaluationRow, ...]
 
     @property
@@ -147,6 +149,7 @@ def _look(folder: Path) -> _Run:
             thresholds=config.filters.get("curation"),
             accepted=store.status_counts()[Status.ACCEPTED],
             triplets=trained.summary["triplets"] if trained else None,
+            without=trained.summary.get("without", 0) if trained else 0,
             evaluation=tuple(evaluation_rows(store)),
             **_made_with(stored),
         )

@@ -212,6 +212,11 @@ class TrainConfig(Record):
     judge_weight: float = Field(
         0.5, ge=0, description="of the judge's similarity beside the teacher's in that order, both as standard scores"
     )
+    own_positives: bool = Field(
+        True,
+        description="train on the sentences without an accepted triplet as well, each with the positive that was "
+        "written for it where that passed, else as its own positive (dropout alone)",
+    )
     batch_size: int = Field(64, ge=2, description="triplets in a batch")
     micro_batch: int | None = Field(
         None,

@@ -63,7 +63,7 @@ def _rows(found: Comparison) -> Iterator[tuple[str, list[str]]]:
     yield "judge", [run.judge for run in runs]
     yield "thresholds", [_thresholds(run) for run in runs]
     yield "accepted", [f"{run.accepted:,} ({run.accepted_share:.1%})" for run in runs]
-    yield "trained on", ["–" if run.triplets is None else f"{run.triplets:,}" for run in runs]
+    yield "trained on", [_trained_on(run) for run in runs]
     for key, values in found.settings.items():
         yield key, [_value(value) for value in values]
     differences = {(one.run, one.name): one.spearman for one in found.differences}
@@ -84,6 +84,11 @@ def _thresholds(run: RunFacts) -> str:
         return "off"
     greek = {"alpha": "α", "beta": "β", "gamma": "γ"}
     return ", ".join(f"{greek.get(name, name)} = {_value(value)}" for name, value in run.thresholds.items())
+
+
+def _trained_on(run: RunFacts) -> str:
+    """Triplets, and sentences without one."""
+    return "–" if run.triplets is None else f"{run.triplets:,}" + (f" + {run.without:,}" if run.without else "")
 
 
 def _after(row: EvaluationRow | None) -> str:

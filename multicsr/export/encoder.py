@@ -39,6 +39,7 @@ def encoder_card(run: StoredRun, license: str | None) -> str:
         Config.model_validate(published(run.config.model_dump(mode="json"))),
         seed=run.config.train.seeds[0],
         triplets=trained.summary["triplets"] if trained else 0,
+        without=trained.summary.get("without", 0) if trained else 0,
         evaluation=evaluation_rows(run.store),
         license=license,
     )

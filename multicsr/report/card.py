@@ -31,6 +31,7 @@ def model_card(
     *,
     seed: int,
     triplets: int,
+    without: int = 0,
     evaluation: Sequence[EvaluationRow] = (),
     license: str | None = None,
 ) -> str:
@@ -39,6 +40,7 @@ def model_card(
     Args:
         seed: of this encoder's training.
         triplets: that it was trained on.
+        without: sentences without a triplet that it was trained on as well.
         evaluation: what was measured; nothing is said of results before that.
         license: of the encoder, as the Hub names it.
     """
@@ -49,7 +51,7 @@ def model_card(
 # Sentence encoder trained with multicsr
 
 An encoder trained without labels on {triplets:,} triplets (sentence, entailment, contradiction) that a language model
-wrote and that multicsr {multicsr.__version__} refined.
+wrote and that multicsr {multicsr.__version__} refined{_others(without)}.
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -103,6 +105,10 @@ def _front(config: Config, seed: int, evaluation: Sequence[EvaluationRow], licen
     if results:
         told["model-index"] = [{"name": "multicsr", "results": results}]
     return yaml.safe_dump(told, sort_keys=False, allow_unicode=True) if told else ""
+
+
+def _others(without: int) -> str:
+    return f", and on {without:,} sentences that got no triplet" if without else ""
 
 
 def _results(seed: int, evaluation: Sequence[EvaluationRow]) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from multicsr.files import write_atomically
 from multicsr.reading import StoredRun
 from multicsr.schemas import content_hash
 from multicsr.stages.train import dev_file, model_folder
+from multicsr.stages.trainingset import training_set
 from multicsr.store import Store
 from multicsr.workspace import Workspace
 
@@ -78,24 +78,31 @@ def evaluate(work: Workspace) -> None:
     done = work.store.stage("evaluate")
     if not (done and done.inputs == inputs):
         begun = time.monotonic()
-        seen = Seen(chain.from_iterable(work.store.accepted()))
+        seen = Seen(_trained_on(work))
         leaks = {name: seen.leakage(pairs) for name, (_, pairs) in sets.items()}
         base, trained_ones = _measure(work, sets)
         work.store.replace_evaluations(_rows(work.config, sets, base, trained_ones))
         found = _findings(sets, leaks, base, trained_ones, _tasks(work.config))
         work.store.finish_stage("evaluate", inputs, time.monotonic() - begun, found.model_dump(mode="json"))
-        _write_cards(work, trained.summary["triplets"])
+        _write_cards(work, trained.summary)
     _warn(work, sets)
 
 
-def _write_cards(work: Workspace, triplets: int) -> None:
+def _trained_on(work: Workspace) -> Iterator[str]:
+    """Every text of the training."""
+    for triplet in training_set(work.store, work.config.train).triplets:
+        yield from filter(None, triplet)
+
+
+def _write_cards(work: Workspace, trained: Mapping[str, Any]) -> None:
     """Says in every encoder's card what it scores."""
     from multicsr.report.card import model_card
     from multicsr.stages.report import evaluation_rows  # which reads this stage's findings
 
     rows = evaluation_rows(work.store)
     for seed in work.config.train.seeds:
-        card = model_card(work.config, seed=seed, triplets=triplets, evaluation=rows)
+        triplets, without = trained["triplets"], trained.get("without", 0)
+        card = model_card(work.config, seed=seed, triplets=triplets, without=without, evaluation=rows)
         write_atomically(model_folder(work, seed) / "README.md", partial(Path.write_text, data=card, encoding="utf-8"))
 
 

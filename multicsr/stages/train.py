@@ -48,7 +48,7 @@ def train_encoders(work: Workspace) -> None:
         InterruptedRunError: the user stopped the run; a checkpoint is written.
     """
     config = work.config.train
-    given = training_set(work.store, graded=config.graded_weight > 0)
+    given = training_set(work.store, config)
     dev_path = dev_file(work)
     dev = read_sts(dev_path) if dev_path else None
     settings = config.model_dump(mode="json", exclude={"device", "checkpoint_steps"})
@@ -64,8 +64,8 @@ def train_encoders(work: Workspace) -> None:
             f"train on; `multicsr report {work.folder}` shows why the others were rejected, and "
             f"`multicsr filter {work.folder} --alpha 2` would lower a threshold"
         )
-    if given.accepted < config.batch_size:
-        work.reporter.warn(f"{given.accepted} accepted triplets are less than one batch of {config.batch_size}")
+    if given.contrasted < config.batch_size:
+        work.reporter.warn(f"{given.contrasted} triplets are less than one batch of {config.batch_size}")
     if work.store.get_meta("training") != inputs:
         with work.store.transaction():
             work.store.forget_training()
@@ -78,7 +78,8 @@ def train_encoders(work: Workspace) -> None:
     best = {seed: _train_seed(work, seed, given, dev, teacher, sentences) for seed in config.seeds}
     summary = {
         "triplets": given.accepted,
-        "judged": len(given.triplets),
+        "without": given.contrasted - given.accepted,
+        "judged": len(given.triplets) - given.contrasted + given.accepted,
         "dev": str(dev_path) if dev_path else None,
         "best": best,
     }
@@ -152,7 +153,7 @@ def _train_seed(
             dev=dev,
             teacher=teacher,
             scores=score_table(given.scores) if given.scores else None,
-            contrasted=torch.arange(len(given.triplets)) < given.accepted,
+            contrasted=torch.arange(len(given.triplets)) < given.contrasted,
             sentences=sentences,
             on_step=on_step,
             should_stop=work.should_stop,
@@ -161,7 +162,9 @@ def _train_seed(
     if result is None:
         work.stop_if_asked()
         raise StageError("the training ended early")
-    save_model(result.model, model_folder(work, seed), model_card(work.config, seed=seed, triplets=given.accepted))
+    without = given.contrasted - given.accepted
+    card = model_card(work.config, seed=seed, triplets=given.accepted, without=without)
+    save_model(result.model, model_folder(work, seed), card)
     return {
         "steps": result.steps,
         "best_step": result.best_step,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, overload
@@ -18,8 +18,10 @@ from multicsr.schemas import content_hash
 
 TOKENIZE_CHUNK = 1024
 
-Triplets = Sequence[tuple[str, str, str]] | Sequence[tuple[str, str]]
-"""(anchor, positive, hard negative) each, or (anchor, positive) each."""
+Triplets = Sequence[tuple[str, str, str | None]] | Sequence[tuple[str, str, str]] | Sequence[tuple[str, str]]
+"""(anchor, positive, hard negative or None) each, or (anchor, positive) each."""
+
+NO_TEXT = -1  # in place of a text's number
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class TripletTable:
 
     Attributes:
         texts: the U different texts, in the order in which they first appear.
-        rows: int64 [N, 3], the numbers of anchor, positive and hard negative of each triplet; [N, 2] without the last.
+        rows: int64 [N, 3], the numbers of anchor, positive and hard negative of each triplet, −1 for one that has no
+            hard negative; [N, 2] where none has.
     """
 
     texts: tuple[str, ...]
@@ -71,10 +74,10 @@ class Tokens(Sequence[Tensor]):
 
 
 def tabulate(triplets: Triplets) -> TripletTable:
-    """Numbers the texts of triplets (anchor, positive, hard negative), or of pairs (anchor, positive).
+    """Numbers the texts of triplets (anchor, positive, hard negative or None), or of pairs (anchor, positive).
 
     Raises:
-        StageError: if some have a hard negative and others have none.
+        StageError: if some are triplets and others pairs.
     """
     widths = {len(triplet) for triplet in triplets}
     if len(widths) > 1 or not widths <= {2, 3}:
@@ -84,7 +87,8 @@ def tabulate(triplets: Triplets) -> TripletTable:
         )
     width = widths.pop() if widths else 3
     ids: dict[str, int] = {}
-    numbers = (ids.setdefault(text, len(ids)) for text in chain.from_iterable(triplets))
+    texts: Iterator[str | None] = chain.from_iterable(triplets)
+    numbers = (NO_TEXT if text is None else ids.setdefault(text, len(ids)) for text in texts)
     rows = np.fromiter(numbers, np.int64, len(triplets) * width)
     return TripletTable(tuple(ids), torch.from_numpy(rows).reshape(-1, width))
 

@@ -31,7 +31,7 @@ def wanted_order(rows: Tensor, scores: Tensor, teacher: Tensor, judge_weight: fl
     """The wanted t of every pair of an anchor and another text.
 
     Args:
-        rows: int64 [N, W], text numbers of anchor, positive and, where W = 3, hard negative.
+        rows: int64 [N, W], text numbers of anchor, positive and, where W = 3, hard negative, −1 for none.
         scores: float32 [N, 2], the judge's numbers, in any unit, NaN where unknown; of pairs only the first counts.
         teacher: float32 [U, D], rows of length 1.
         judge_weight: w ≥ 0.

@@ -28,7 +28,7 @@ class Job(NamedTuple):
     Attributes:
         config: the training's.
         seed: of order and dropout.
-        rows: int64 [N, 3], text numbers of anchor, positive and hard negative; [N, 2] for pairs.
+        rows: int64 [N, 3], text numbers of anchor, positive and hard negative, −1 for none; [N, 2] for pairs.
         tokens: of the U texts.
         order: float32 [N, W − 1], see `wanted_order`; None without a graded loss.
         contrasted: bool [N], the rows that the contrastive loss is of; None for all.

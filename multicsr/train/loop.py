@@ -123,7 +123,7 @@ def train(
     Where there are several processes, the first one calls this and the others `follow`.
 
     Args:
-        triplets: (anchor, positive, hard negative), or pairs (anchor, positive).
+        triplets: (anchor, positive, hard negative or None), or pairs (anchor, positive).
         config: `checkpoint_steps` and `device` may change between an interruption and its resumption.
         seed: of the order and of dropout.
         folder: for `checkpoint.safetensors` and `best.safetensors`; the caller deletes it once the model is saved.

@@ -9,7 +9,8 @@ weight of an anchor's own hard negative (MultiCSR, arXiv 2310.10962, where w = 1
 
 A mask is True where the pair stays in the denominator. What another sentence of the batch happens to have in common
 with anchor i is no negative of it; its own positive and its own hard negative (j = i) are never masked. Pairs without
-hard negatives leave out the second term. Nothing here is larger than [B, B].
+hard negatives leave out the second term, and a triplet without one is a column of n that is 0 throughout. Nothing here
+is larger than [B, B].
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from multicsr.config import TrainConfig
+from multicsr.train.data import NO_TEXT
 from multicsr.train.loss import (
     duplicate_mask,
     masked_info_nce,
@@ -25,8 +26,9 @@ class Masks:
     """What stays in the denominator of each anchor.
 
     Attributes:
-        rows: int64 [B, W], the batch's text numbers: anchor, positive and, where W = 3, hard negative.
-        kept: bool [B, B] for the positives and, where W = 3, for the hard negatives; the diagonals are True.
+        rows: int64 [B, W], the batch's text numbers: anchor, positive and, where W = 3, hard negative, −1 for none.
+        kept: bool [B, B] for the positives and, where W = 3, for the hard negatives; the diagonals are True, and the
+            columns of those that have none are False.
     """
 
     rows: Tensor
@@ -35,15 +37,20 @@ class Masks:
     @property
     def rate(self) -> Tensor:
         """Share, 0 to 1, of the pairs off the diagonals that are masked; a scalar."""
-        size = len(self.rows)
-        masked = torch.stack([mask.logical_not().sum() for mask in self.kept]).sum()
-        return masked / max(1, len(self.kept) * size * (size - 1))
+        size, there = len(self.rows), int(self._there.sum())
+        kept = torch.stack([mask.sum() for mask in self.kept]).sum()
+        return (there * size - kept) / max(1, there * (size - 1))
+
+    @property
+    def _there(self) -> Tensor:
+        """Of the positives, then of the hard negatives, whether there is one: bool [(W − 1) · B]."""
+        return self.rows[:, 1:].T.flatten() != NO_TEXT
 
     def examples(self) -> list[tuple[int, int]]:
         """Up to eight (anchor's text number, masked text's number): one of each of the first anchors that have any."""
         if not len(self.rows):
             return []
-        masked = torch.cat(self.kept, dim=1).logical_not()
+        masked = torch.cat(self.kept, dim=1).logical_not() & self._there.to(self.kept[0].device)
         first = masked.byte().argmax(dim=1)  # 0, which is an anchor's own positive or is kept, where nothing is masked
         found = torch.stack([masked.any(dim=1), first], dim=1).tolist()
         others = self.rows[:, 1:].T.flatten().tolist()
@@ -68,14 +75,15 @@ def batch_masks(rows: Tensor, teacher: Tensor | None, config: TrainConfig, devic
         at = config.phi if config.mask == "absolute" else config.mask_margin
         limit = teacher_limit(anchor, others[0], mask=config.mask, at=at)
         kept = [mask & similarity_mask(anchor, other, limit) for mask, other in zip(kept, others, strict=True)]
-    return Masks(rows, tuple(kept))
+    there = rows[:, 1:].T.to(device) != NO_TEXT
+    return Masks(rows, tuple(mask & column for mask, column in zip(kept, there, strict=True)))
 
 
 def batch_loss(embeddings: Tensor, masks: Masks, chosen: Tensor, order: Tensor | None, config: TrainConfig) -> Tensor:
     """The contrastive loss of a batch, with the graded one by its weight.
 
     Args:
-        embeddings: [B, W, D], with gradient.
+        embeddings: [B, W, D], with gradient; anything where there is no text.
         masks: of the chosen rows.
         chosen: int64 [C], the rows that the contrastive loss is of; it is 0 without any.
         order: [B, W − 1], how similar anchor and positive shall be, and anchor and hard negative, beside the others:

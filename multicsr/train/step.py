@@ -21,7 +21,7 @@ from torch.optim import AdamW, Optimizer
 from multicsr.config import TrainConfig
 from multicsr.errors import StageError
 from multicsr.memory import is_out_of_memory
-from multicsr.train.data import Tokens, derive_seed
+from multicsr.train.data import NO_TEXT, Tokens, derive_seed
 from multicsr.train.objective import Masks, batch_loss, batch_masks
 from multicsr.train.passes import Passes, trained
 
@@ -120,7 +120,7 @@ class Stepper:
         the same gradients; so the effective batch stays.
 
         Args:
-            rows: int64 [B, 3], text numbers of anchor, positive and hard negative; [B, 2] for pairs.
+            rows: int64 [B, 3], text numbers of anchor, positive and hard negative, −1 for none; [B, 2] for pairs.
             order: [B, W − 1], what the graded loss goes by, see `wanted_order`; None without one.
             contrasted: bool [B], the rows that the contrastive loss is of; None for all.
             seed: of dropout, which differs from process to process; PyTorch's generators are left elsewhere.
@@ -157,24 +157,27 @@ class Stepper:
         count, width = rows.shape
         start, end = self._share(count)
         # A process without a share embeds what it does not need, so that it takes part in all that follows.
-        texts = rows[start:end] if start < end else rows[:1]
+        texts = (rows[start:end] if start < end else rows[:1]).flatten()
+        there = (texts != NO_TEXT).nonzero().flatten()
         most = None if self.micro_batch is None else self.micro_batch * width
         seed = derive_seed(seed, "process", self._accelerator.process_index)
         self._passes.clear_gradients()
 
-        embedded = self._or_none(lambda: self._passes.embed(texts.flatten(), seed=seed, most=most))
+        embedded = self._or_none(lambda: self._passes.embed(texts[there], seed=seed, most=most))
         if embedded is None:
             return None
-        vectors = self._gather(embedded.vectors[: (end - start) * width], count, width)
+        places = there.to(embedded.vectors.device)
+        own = embedded.vectors.new_zeros(len(texts), embedded.vectors.shape[1]).index_copy(0, places, embedded.vectors)
+        vectors = self._gather(own[: (end - start) * width], count, width)
 
         def back() -> tuple[Tensor, Masks]:
             leaf = vectors.view(count, width, -1).requires_grad_()
             masks = batch_masks(rows[chosen], self._teacher, self._config, leaf.device)
             loss = batch_loss(leaf, masks, chosen, order, self._config)
             (of_all,) = torch.autograd.grad(loss, leaf)
-            gradient = torch.zeros_like(embedded.vectors)
+            gradient = torch.zeros_like(own)
             gradient[: (end - start) * width] = of_all[start:end].flatten(0, 1)
-            self._passes.backward(embedded, gradient)
+            self._passes.backward(embedded, gradient[places])
             return loss.detach(), masks
 
         found = self._or_none(back)

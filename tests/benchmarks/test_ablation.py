@@ -17,7 +17,7 @@ from multicsr.errors import InputError, RunFolderError, UsageError
 from multicsr.progress import Silent
 from tests.benchmarks.conftest import Watch, rows
 
-ARMS = 6  # that are trained
+ARMS = 7  # that are trained
 
 
 def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch: Watch, tmp_path: Path) -> None:
@@ -30,12 +30,13 @@ def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch:
         "+ contrastive generation (ω = 0.5)",
         "+ self-curation (α = 3, β = 3, γ = 1)",
         "+ similarity mask (φ = 0.5)",
+        "+ the other sentences, without hard negatives",
         "+ graded loss (weight 1, 24 judged)",
     ]
-    assert [cells[0] for cells in found.values()] == ["", "24", "24", "24", "21", "21", "21"]
-    trained = ((24, 1), (24, 1), (24, 1), (21, 1), (21, 0.5), (24, 0.5))
+    assert [cells[0] for cells in found.values()] == ["", "24", "24", "24", "21", "21", "24", "24"]
+    trained = ((24, 1), (24, 1), (24, 1), (21, 1), (21, 0.5), (24, 0.5), (27, 0.5))
     assert watch.trained == [(count, phi, seed) for count, phi in trained for seed in (0, 1)]
-    assert len(watch.scores) == 2 * 24
+    assert len(watch.scores) == 2 * 27
     assert "| one | two | mean of the sets |" in table
     assert all("±" not in cell for cell in found["encoder as it came"])
     for title in list(found)[1:]:
@@ -43,7 +44,7 @@ def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch:
     written = (tmp_path / "out" / "ablation.md").read_text("utf-8")
     assert written.startswith(table)
     image = ET.parse(tmp_path / "out" / "ablation.svg").getroot()
-    assert len(image.findall(".//{http://www.w3.org/2000/svg}circle")) == 7 * 3
+    assert len(image.findall(".//{http://www.w3.org/2000/svg}circle")) == 8 * 3
     assert not list((tmp_path / "out" / "checkpoints").iterdir())
 
 

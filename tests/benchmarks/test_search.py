@@ -18,7 +18,7 @@ from tests.benchmarks.conftest import Watch, rows
 def test_each_line_differs_from_the_default_in_one_key_and_only_that_is_made_anew(
     flags: dict[str, Any], watch: Watch, tmp_path: Path
 ) -> None:
-    flags |= {"filters.curation.gamma": 0}
+    flags |= {"filters.curation.gamma": 0, "train.own_positives": False}
     tried = list(variants(["train.learning_rate=1e-4,1e-2", "filters.curation.beta=4", "generate.omega=0.2"]))
     out = tmp_path / "out"
     table = search(flags, tried, tmp_path / "sts", out, range(2), Silent())
@@ -43,10 +43,19 @@ def test_each_line_differs_from_the_default_in_one_key_and_only_that_is_made_ane
 
 
 def test_the_graded_loss_gets_all_that_is_judged(flags: dict[str, Any], watch: Watch, tmp_path: Path) -> None:
+    flags |= {"train.own_positives": False}
     tried = list(variants(["train.graded_weight=1"]))
     search(flags, tried, tmp_path / "sts", tmp_path / "out", range(1), Silent())
     assert [count for count, _, _ in watch.trained] == [21, 27], "3 were rejected, twice: for the graded loss"
     assert watch.scores == [*[[4.0, 1.0]] * 21, *[[4.0, 4.0]] * 6]
+
+
+def test_sentences_without_a_triplet_are_trained_on_or_left_out(
+    flags: dict[str, Any], watch: Watch, tmp_path: Path
+) -> None:
+    tried = list(variants(["train.own_positives=false"]))
+    found = rows(search(flags, tried, tmp_path / "sts", tmp_path / "out", range(1), Silent()))
+    assert (found[DEFAULT][0], found[tried[0].title][0]) == ("24", "21")
 
 
 def test_what_is_tried_by_default_can_be(flags: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ def test_a_writer_has_a_plain_run_and_a_refined_one(flags: dict[str, Any], watch
     plain, refined = map(Run, folders)
     assert (plain.config.generate.omega, refined.config.generate.omega) == (0, 0.5)
     assert (plain.counts.accepted, refined.counts.accepted) == (24, 21)
-    assert [(count, seed) for count, _, seed in watch.trained] == [(24, 0), (24, 1), (21, 0), (21, 1)]
+    assert [(count, seed) for count, _, seed in watch.trained] == [(24, 0), (24, 1), (24, 0), (24, 1)]
     assert {row.name for row in refined.scores} == {"bundled pairs", "one", "two"}
     asked = watch.written
     assert list(written(flags, "bundled", tmp_path / "sts", 2, tmp_path / "out")) == folders

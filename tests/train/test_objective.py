@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from multicsr.config import TrainConfig
+from multicsr.train.data import NO_TEXT
 from multicsr.train.loss import masked_info_nce, pair_cosine, ranking_loss
 from multicsr.train.objective import EXAMPLES, batch_loss, batch_masks
 
@@ -26,6 +27,18 @@ def test_masks_join_teacher_and_equal_texts() -> None:
     without = batch_masks(ROWS, None, TrainConfig(phi=0.9), CPU)
     assert without.kept[1].tolist() == [[True, False, True], [True, True, True], [True, True, True]]
     assert without.rate.item() == pytest.approx(3 / 12)
+
+
+def test_without_a_hard_negative_there_is_nothing_to_keep_and_nothing_masked() -> None:
+    rows = ROWS.clone()
+    rows[1, 2] = NO_TEXT
+    teacher = torch.eye(7)
+    teacher[6] = teacher[0]
+    masks = batch_masks(rows, teacher, TrainConfig(phi=0.9), CPU)
+    assert masks.kept[0].tolist() == [[True, False, True], [False, True, True], [True, True, True]]
+    assert masks.kept[1].tolist() == [[True, False, False], [True, False, True], [True, False, True]]
+    assert masks.rate.item() == pytest.approx(3 / 10)
+    assert masks.examples() == [(0, 1), (3, 1)]
 
 
 @pytest.mark.parametrize(("mask", "limit"), [("absolute", 0.7), ("relative", 0.9 * 0.6), ("margin", 0.6 - 0.1)])

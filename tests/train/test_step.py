@@ -22,7 +22,7 @@ from multicsr.config import TrainConfig
 from multicsr.errors import StageError
 from multicsr.memory import is_out_of_memory
 from multicsr.train import passes
-from multicsr.train.data import TripletTable, tabulate, tokenize
+from multicsr.train.data import NO_TEXT, TripletTable, tabulate, tokenize
 from multicsr.train.encoder import load_encoder, quiet
 from multicsr.train.objective import batch_loss, batch_masks
 from multicsr.train.step import (
@@ -60,7 +60,8 @@ def make(
 def judged(table: TripletTable) -> tuple[Tensor, Tensor]:
     """An order of the pairs, and that every third triplet is not contrasted."""
     count = len(table.rows)
-    return torch.linspace(0, 5, 2 * count).reshape(-1, 2), torch.arange(count) % 3 > 0
+    order = torch.linspace(0, 5, 2 * count).reshape(-1, 2)
+    return order.masked_fill(table.rows[:, 1:] == NO_TEXT, torch.nan), torch.arange(count) % 3 > 0
 
 
 def step_and_gradient(
@@ -140,18 +141,27 @@ def test_a_step_uses_its_seed_and_its_learning_rate(
     torch.testing.assert_close(half, change / 2)
 
 
+@pytest.mark.parametrize("without", [0, 5])
 @pytest.mark.parametrize("graded", [0.0, 0.5])
 @pytest.mark.parametrize("micro_batch", [None, 1, 5, 8])
 def test_gradients_are_the_full_batchs(
-    model: SentenceTransformer, table: TripletTable, tiny_config: TrainConfig, micro_batch: int | None, graded: float
+    model: SentenceTransformer,
+    table: TripletTable,
+    tiny_config: TrainConfig,
+    micro_batch: int | None,
+    graded: float,
+    without: int,
 ) -> None:
-    """Against all texts in one padded batch through plain autograd."""
+    """Against all texts in one padded batch through plain autograd; some triplets may have no hard negative."""
+    rows = table.rows.clone()
+    rows[:without, 2] = NO_TEXT
+    table = TripletTable(table.texts, rows)
     config = tiny_config.model_copy(update={"phi": 0.9, "micro_batch": micro_batch, "graded_weight": graded})
     teacher = torch.randn(len(table.texts), 3, generator=torch.Generator().manual_seed(0)).abs()
     stepping.still(model)
     result, gradients = step_and_gradient(model, table, config, teacher)
 
-    texts = [table.texts[number] for number in table.rows.flatten().tolist()]
+    texts = [table.texts[number] for number in table.rows.flatten().tolist()]  # any, where there is none
     embeddings = model(model.preprocess(texts))["sentence_embedding"].unflatten(0, (-1, 3))
     order, contrasted = judged(table) if graded else (None, torch.ones(len(table.rows)).bool())
     chosen = contrasted.nonzero().flatten()
@@ -201,6 +211,20 @@ def test_unmasked_gradients_are_the_librarys_cached_ones(
     for name, weight in model.named_parameters():
         expected = torch.zeros_like(weight) if weight.grad is None else weight.grad
         torch.testing.assert_close(gradients[name], expected, atol=1e-9, rtol=1e-6)
+
+
+def test_triplets_without_hard_negatives_are_pairs(
+    model: SentenceTransformer, table: TripletTable, tiny_config: TrainConfig
+) -> None:
+    stepping.still(model)
+    rows = table.rows.clone()
+    rows[:, 2] = NO_TEXT
+    of_pairs, expected = step_and_gradient(model, TripletTable(table.texts, rows[:, :2]), tiny_config)
+    result, gradients = step_and_gradient(model, TripletTable(table.texts, rows), tiny_config)
+    assert result.loss == pytest.approx(of_pairs.loss, rel=1e-12)
+    assert result.mask_rate == of_pairs.mask_rate
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-12, rtol=1e-9)
 
 
 def test_pairs_train_without_hard_negatives(
