@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from multicsr.config import TrainConfig
 from multicsr.errors import StageError
 from multicsr.evaluation.sts import StsPair, find_sts, read_sts
 from multicsr.reading import StoredRun
@@ -52,7 +53,9 @@ def train_encoders(work: Workspace) -> None:
     dev_path = dev_file(work)
     dev = read_sts(dev_path) if dev_path else None
     settings = config.model_dump(mode="json", exclude={"device", "checkpoint_steps"})
-    digest, sentences = encoder_digest(work.config.train), _sentences(work)
+    # From here on it is known: for a Hub id the Hub is not asked again.
+    config = config.model_copy(update={"whiten": whitens(config)})
+    digest, sentences = encoder_digest(config), _sentences(work) if config.whiten else []
     inputs = content_hash(settings, dev, given, *filter(None, [digest, sentences]))
     done = work.store.stage("train")
     if done and done.inputs == inputs and all(model_folder(work, seed).is_dir() for seed in config.seeds):
@@ -74,8 +77,8 @@ def train_encoders(work: Workspace) -> None:
     begun = time.monotonic()
     with work.reporter.task("load PyTorch", None):
         import_module("multicsr.train.loop")
-    teacher = _teacher(work, given)
-    best = {seed: _train_seed(work, seed, given, dev, teacher, sentences) for seed in config.seeds}
+    teacher = _teacher(work, config, given)
+    best = {seed: _train_seed(work, config, seed, given, dev, teacher, sentences) for seed in config.seeds}
     summary = {
         "triplets": given.accepted,
         "without": given.contrasted - given.accepted,
@@ -89,23 +92,20 @@ def train_encoders(work: Workspace) -> None:
 
 
 def _sentences(work: Workspace) -> list[str]:
-    """Evenly many of the run's sentences from everywhere, where the encoder is whitened by them."""
-    if not whitens(work.config.train):
-        return []
+    """Evenly many of the run's sentences from everywhere, for the encoder to be whitened by."""
     step = -(-work.store.sentence_count() // SENTENCES)
     return [row["text"] for row in work.store.query("SELECT text FROM sentences WHERE id % ? = 0 ORDER BY id", (step,))]
 
 
-def _teacher(work: Workspace, given: TrainingSet) -> Tensor | None:
+def _teacher(work: Workspace, config: TrainConfig, given: TrainingSet) -> Tensor | None:
     """The frozen teacher's embeddings of every sentence, once for all seeds; None where nothing asks for them."""
     from multicsr.train.data import tabulate
     from multicsr.train.loop import needs_teacher
     from multicsr.train.teacher import teacher_embeddings
 
-    config = work.config.train
     if not needs_teacher(config):
         return None
-    if whitens(config) and config.teacher is None:
+    if config.whiten and config.teacher is None:
         return None  # that is the whitened encoder, which training makes
     table = tabulate(given.triplets)
     with work.reporter.task("teacher", len(table.texts)) as task:
@@ -121,6 +121,7 @@ def _teacher(work: Workspace, given: TrainingSet) -> Tensor | None:
 
 def _train_seed(
     work: Workspace,
+    config: TrainConfig,
     seed: int,
     given: TrainingSet,
     dev: list[StsPair] | None,
@@ -133,7 +134,6 @@ def _train_seed(
     from multicsr.train.loop import StepMetrics, train
     from multicsr.train.save import save_model
 
-    config = work.config.train
     total = len(Batches(len(given.triplets), config.batch_size, epochs=config.epochs, seed=seed))
     checkpoints = work.folder / CHECKPOINTS / str(seed)
     with work.reporter.task(f"train, seed {seed}", total) as task:
