@@ -262,6 +262,20 @@ class SeedCurve(Record):
     dev: tuple[DevPoint, ...] = ()
 
 
+class Trained(Record):
+    """What the encoders were trained on.
+
+    Attributes:
+        triplets: accepted ones.
+        without: sentences that have none.
+        own: of these, how many are their own positive; the others have one that was written for them.
+    """
+
+    triplets: Count
+    without: Count = 0
+    own: Count = 0
+
+
 class SeedScore(Record):
     """Spearman × 100 of the model trained with one seed."""
 
@@ -329,6 +343,7 @@ class ReportData(Record):
         other_judges: those besides the run's judge whose scores the run holds too.
         agreements: of each two judges.
         reviewed: None where nobody reviewed anything.
+        trained: None where nothing was.
     """
 
     title: str
@@ -351,6 +366,7 @@ class ReportData(Record):
     other_judges: tuple[JudgeScores, ...] = ()
     agreements: tuple[JudgeAgreement, ...] = ()
     reviewed: Reviewed | None = None
+    trained: Trained | None = None
     curves: tuple[SeedCurve, ...] = ()
     evaluation: tuple[EvaluationRow, ...] = ()
     provenance: tuple[ProvenanceSection, ...] = ()

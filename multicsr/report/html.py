@@ -66,6 +66,7 @@ def render_report(data: ReportData) -> str:
         shared_work=words.shared_work(data.cascade) if data.cascade else "",
         contradictions=any(map(_tells_contradiction, data.examples)),
         charts=_charts(data),
+        trained=words.trained(data.trained) if data.trained else "",
         seeds=[_seed(curve) for curve in data.curves],
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from multicsr.report.data import Cascade, EvaluationRow, Funnel, ReportData, Reviewed
+from multicsr.report.data import Cascade, EvaluationRow, Funnel, ReportData, Reviewed, Trained
 from multicsr.spending import Spent, Usage
 
 # Below this, in points of Spearman × 100, nobody should read a difference into two scores.
@@ -119,6 +119,17 @@ def reviewed(people: Reviewed) -> str:
         f"{' and '.join(names) or 'A person'} reviewed {total}: {count(people.accepted)} accepted{edited}, "
         f"{count(people.rejected)} rejected. That counts for more than what the filters say."
     )
+
+
+def trained(on: Trained) -> str:
+    """What the encoders were trained on."""
+    text = f"It was trained on {count(on.triplets, 'triplet')}"
+    if not on.without:
+        return f"{text}."
+    written = on.without - on.own
+    ways = [f"{count(written)} with the positive that was written"] if written else []
+    ways += [f"{count(on.own)} as {'its' if on.own == 1 else 'their'} own positive"] if on.own else []
+    return f"{text}, and on {count(on.without, 'sentence')} without one: {', '.join(ways)}."
 
 
 def undecided(row: EvaluationRow) -> bool:

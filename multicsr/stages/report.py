@@ -31,6 +31,7 @@ from multicsr.report.data import (
     SeedCurve,
     SeedScore,
     Thresholds,
+    Trained,
 )
 from multicsr.report.words import all_spent
 from multicsr.reviewing import EDITED
@@ -110,6 +111,7 @@ def report_data(work: Workspace) -> ReportData:
         other_judges=other_judges,
         agreements=agreements,
         reviewed=reviewed(store),
+        trained=_trained(work),
         curves=tuple(_curves(work)),
         evaluation=tuple(evaluation),
         provenance=tuple(_provenance(work)),
@@ -277,6 +279,13 @@ def _examples(store: Store, judge: str) -> list[Example]:
         )
         for r in shown
     ]
+
+
+def _trained(work: Workspace) -> Trained | None:
+    stage = work.store.stage("train")
+    if stage is None:
+        return None
+    return Trained.model_validate({name: stage.summary.get(name, 0) for name in Trained.model_fields})
 
 
 def _curves(work: Workspace) -> list[SeedCurve]:

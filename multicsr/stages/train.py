@@ -79,10 +79,12 @@ def train_encoders(work: Workspace) -> None:
         import_module("multicsr.train.loop")
     teacher = _teacher(work, config, given)
     best = {seed: _train_seed(work, config, seed, given, dev, teacher, sentences) for seed in config.seeds}
+    without = given.contrasted - given.accepted
     summary = {
         "triplets": given.accepted,
-        "without": given.contrasted - given.accepted,
-        "judged": len(given.triplets) - given.contrasted + given.accepted,
+        "without": without,
+        "own": sum(anchor == positive for anchor, positive, _ in given.triplets[given.accepted : given.contrasted]),
+        "judged": len(given.triplets) - without,
         "dev": str(dev_path) if dev_path else None,
         "best": best,
     }

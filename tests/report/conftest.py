@@ -30,6 +30,7 @@ from multicsr.report.data import (
     SeedScore,
     Story,
     Thresholds,
+    Trained,
 )
 from multicsr.schemas import Status
 from tests.browsing import browser, visit  # noqa: F401 (fixtures)
@@ -317,6 +318,7 @@ def full() -> ReportData:
             ),
         ),
         reviewed=Reviewed(accepted=1, edited=1, rejected=0, reviewers=("ada",)),
+        trained=Trained(triplets=301, without=126, own=100),
         curves=curves(),
         evaluation=evaluation(),
         provenance=provenance(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from multicsr.report import words
-from multicsr.report.data import Cascade, EvaluationRow, Funnel, ReportData, Round, SeedScore
+from multicsr.report.data import Cascade, EvaluationRow, Funnel, ReportData, Round, SeedScore, Trained
 
 
 def row(before, after, *, role="test", interval=None, seeds=1, name="stsb-test") -> EvaluationRow:
@@ -147,3 +147,26 @@ def test_differences_have_signs(value: float | None, text: str, direction: str) 
 def test_unused_lines(full: ReportData, empty: ReportData) -> None:
     assert words.unused_lines(full.funnel) == "12 duplicate, 8 empty, 3 too-long"
     assert words.unused_lines(empty.funnel) == ""
+
+
+@pytest.mark.parametrize(
+    ("on", "said"),
+    [
+        (Trained(triplets=301), "It was trained on 301 triplets."),
+        (
+            Trained(triplets=301, without=1126, own=1100),
+            "It was trained on 301 triplets, and on 1,126 sentences without one: 26 with the positive that was "
+            "written, 1,100 as their own positive.",
+        ),
+        (
+            Trained(triplets=2, without=1, own=1),
+            "It was trained on 2 triplets, and on 1 sentence without one: 1 as its own positive.",
+        ),
+        (
+            Trained(triplets=2, without=2),
+            "It was trained on 2 triplets, and on 2 sentences without one: 2 with the positive that was written.",
+        ),
+    ],
+)
+def test_what_was_trained_on_is_told(on: Trained, said: str) -> None:
+    assert words.trained(on) == said
