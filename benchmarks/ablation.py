@@ -5,7 +5,7 @@
 SENTENCES are what `multicsr run` reads, or a folder, whose .txt files are then read one after the other.
 Arms: the encoder as it came; dropout alone, every sentence its own positive; plain prompting (ω = 0); + contrastive
 generation; + self-curation; + the similarity mask; + the sentences without an accepted triplet, as pairs, which is the
-default; + the graded loss on all that the judge rated.
+default (`train.own_positives`); + with `--set train.graded_weight=1` the graded loss on all that the judge rated.
 From plain prompting on, each differs from the one above in one thing: no filter but `curation` is on, every sentence
 gets one attempt, and before the mask's arm nothing is masked (φ = 1; equal texts are left out of the negatives by all).
 No development set chooses a checkpoint unless `train.dev` names one. Writes `ablation.md` and `ablation.svg` into the
@@ -39,8 +39,6 @@ from multicsr.stages.judge import judge
 from multicsr.stages.trainingset import training_set
 from multicsr.threads import share_cores
 from multicsr.workspace import Workspace
-
-GRADED = 1.0  # weight of the graded loss in its arm, where the configuration leaves it out
 
 
 @click.command()
@@ -95,9 +93,7 @@ def make_arms(config: Config, out: Path, reporter: Reporter) -> Iterator[Arm]:
     Each way to generate has a run folder, and what is generated alike stands there once.
     """
     greek = {"alpha": "α", "beta": "β", "gamma": "γ"}
-    weight = config.train.graded_weight or GRADED
-    graded = config.train.model_copy(update={"graded_weight": weight, "own_positives": True})
-    masked = graded.model_copy(update={"graded_weight": 0.0})
+    masked = config.train.model_copy(update={"graded_weight": 0.0})
     unmasked = masked.model_copy(update={"mask": "absolute", "phi": 1.0})
     plain = config.model_copy(update={"generate": config.generate.model_copy(update={"omega": 0.0})})
     with opened(_run(out / "plain", plain, reporter)) as work:
@@ -107,16 +103,22 @@ def make_arms(config: Config, out: Path, reporter: Reporter) -> Iterator[Arm]:
     yield Arm("plain", "plain prompting (ω = 0)", written, unmasked)
     with opened(_run(out / "contrast", config, reporter)) as work:
         written = _generated(work)
-        curated, whole, judged = _curated(work), training_set(work.store, masked), training_set(work.store, graded)
+        curated, whole, judged = (
+            _curated(work),
+            training_set(work.store, masked),
+            training_set(work.store, config.train),
+        )
     yield Arm("contrast", f"+ contrastive generation (ω = {config.generate.omega:g})", written, unmasked)
     thresholds = (config.filters["curation"] or {}).items()
     how = ", ".join(f"{greek.get(name, name)} = {value:g}" for name, value in thresholds)
     yield Arm("curated", f"+ self-curation ({how})", curated, unmasked)
     how = f"φ = {masked.phi:g}" if masked.mask == "absolute" else f"{masked.mask}, {masked.mask_margin:g}"
     yield Arm("mask", f"+ similarity mask ({how})", curated, masked)
-    yield Arm("own", "+ the other sentences, without hard negatives", whole.triplets, masked)
-    title = f"+ graded loss (weight {weight:g}, {len(curated) + len(judged.triplets) - judged.contrasted:,} judged)"
-    yield Arm("graded", title, judged.triplets, graded, judged.scores, judged.contrasted)
+    if config.train.own_positives:
+        yield Arm("own", "+ the other sentences, without hard negatives", whole.triplets, masked)
+    if weight := config.train.graded_weight:
+        title = f"+ graded loss (weight {weight:g}, {len(curated) + len(judged.triplets) - judged.contrasted:,} judged)"
+        yield Arm("graded", title, judged.triplets, config.train, judged.scores, judged.contrasted)
 
 
 def _run(folder: Path, config: Config, reporter: Reporter) -> Workspace:

@@ -17,10 +17,11 @@ from multicsr.errors import InputError, RunFolderError, UsageError
 from multicsr.progress import Silent
 from tests.benchmarks.conftest import Watch, rows
 
-ARMS = 7  # that are trained
+ARMS = 6  # that are trained
 
 
 def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch: Watch, tmp_path: Path) -> None:
+    config = config.model_copy(update={"train": config.train.model_copy(update={"graded_weight": 1.0})})
     table = ablation(config, tmp_path / "sts", tmp_path / "out", range(2), Silent())
     found = rows(table)
     assert list(found) == [
@@ -46,6 +47,13 @@ def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch:
     image = ET.parse(tmp_path / "out" / "ablation.svg").getroot()
     assert len(image.findall(".//{http://www.w3.org/2000/svg}circle")) == 8 * 3
     assert not list((tmp_path / "out" / "checkpoints").iterdir())
+
+
+def test_an_arm_that_is_off_is_none(config: Config, watch: Watch, tmp_path: Path) -> None:
+    config = config.model_copy(update={"train": config.train.model_copy(update={"own_positives": False})})
+    found = list(rows(ablation(config, tmp_path / "sts", tmp_path / "out", range(1), Silent())))
+    assert found[-1] == "+ similarity mask (φ = 0.5)"
+    assert len(watch.trained) == ARMS - 1
 
 
 def test_what_is_done_stays_done(config: Config, watch: Watch, tmp_path: Path) -> None:
