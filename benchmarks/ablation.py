@@ -103,11 +103,8 @@ def make_arms(config: Config, out: Path, reporter: Reporter) -> Iterator[Arm]:
     yield Arm("plain", "plain prompting (ω = 0)", written, unmasked)
     with opened(_run(out / "contrast", config, reporter)) as work:
         written = _generated(work)
-        curated, whole, judged = (
-            _curated(work),
-            training_set(work.store, masked),
-            training_set(work.store, config.train),
-        )
+        curated = _curated(work)
+        whole, judged = training_set(work.store, masked), training_set(work.store, config.train)
     yield Arm("contrast", f"+ contrastive generation (ω = {config.generate.omega:g})", written, unmasked)
     thresholds = (config.filters["curation"] or {}).items()
     how = ", ".join(f"{greek.get(name, name)} = {value:g}" for name, value in thresholds)
