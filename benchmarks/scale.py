@@ -29,8 +29,9 @@ class Rates(NamedTuple):
         tokens: useful ones of a pair.
         attempts: pairs written for a sentence, over two rounds.
         pairs_per_s: judged; two for each attempt.
-        accepted: share of the sentences that end with a triplet.
+        accepted: share of the sentences that end with a triplet; the others are trained on as pairs.
         triplets_per_s: trained on.
+        epochs: of the training.
         bytes_per_sentence: of the run folder.
     """
 
@@ -41,6 +42,7 @@ class Rates(NamedTuple):
     pairs_per_s: float
     accepted: float
     triplets_per_s: float
+    epochs: float
     bytes_per_sentence: float
 
 
@@ -53,13 +55,14 @@ class Stage(NamedTuple):
 
 
 def stages(sentences: int, rates: Rates) -> list[Stage]:
-    """Each stage of a run of that many sentences, one epoch of training included."""
+    """Each stage of a run of that many sentences."""
     attempts = sentences * rates.attempts
+    triplets = rates.epochs * sentences * (rates.accepted + (1 - rates.accepted) * 2 / 3)  # two texts instead of three
     return [
         Stage("ingest", sentences / rates.lines_per_s / 3600, shared=False),
         Stage("generate", attempts * rates.tokens / rates.tokens_per_s / 3600, shared=True),
         Stage("judge", 2 * attempts / rates.pairs_per_s / 3600, shared=True),
-        Stage("train", sentences * rates.accepted / rates.triplets_per_s / 3600, shared=False),
+        Stage("train", triplets / rates.triplets_per_s / 3600, shared=False),
     ]
 
 
@@ -132,6 +135,7 @@ def store_rates(sentences: int) -> dict[str, float]:
 @click.option("--judge-pairs-per-s", "pairs_per_s", default=2.6)
 @click.option("--accepted", default=0.57)
 @click.option("--triplets-per-s", default=14.7)
+@click.option("--epochs", default=3.0)
 @click.option("--bytes-per-sentence", default=2300.0)
 @click.option("--store", type=int, help="Measure storing that many sentences' rows instead.")
 def main(
