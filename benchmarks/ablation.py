@@ -5,7 +5,7 @@
 SENTENCES are what `multicsr run` reads, or a folder, whose .txt files are then read one after the other.
 Arms: the encoder as it came; dropout alone, every sentence its own positive; plain prompting (ω = 0); + contrastive
 generation; + self-curation; + the similarity mask; + the sentences without an accepted triplet, as pairs, which is the
-default (`train.own_positives`); + with `--set train.graded_weight=1` the graded loss on all that the judge rated.
+default (`train.all_sentences`); + with `--set train.graded_weight=1` the graded loss on all that the judge rated.
 From plain prompting on, each differs from the one above in one thing: no filter but `curation` is on, every sentence
 gets one attempt, and before the mask's arm nothing is masked (φ = 1; equal texts are left out of the negatives by all).
 No development set chooses a checkpoint unless `train.dev` names one. Writes `ablation.md` and `ablation.svg` into the
@@ -111,7 +111,7 @@ def make_arms(config: Config, out: Path, reporter: Reporter) -> Iterator[Arm]:
     yield Arm("curated", f"+ self-curation ({how})", curated, unmasked)
     how = f"φ = {masked.phi:g}" if masked.mask == "absolute" else f"{masked.mask}, {masked.mask_margin:g}"
     yield Arm("mask", f"+ similarity mask ({how})", curated, masked)
-    if config.train.own_positives:
+    if config.train.all_sentences:
         yield Arm("own", "+ the other sentences, without hard negatives", whole.triplets, masked)
     if weight := config.train.graded_weight:
         title = f"+ graded loss (weight {weight:g}, {len(curated) + len(judged.triplets) - judged.contrasted:,} judged)"

@@ -26,7 +26,7 @@ from multicsr.stages.train import NO_DEV
 
 MEAN = "mean of the sets"
 # Of the `train` section: what scores do not depend on, and what stands for things that are hashed themselves.
-NOT_INPUTS = {"seeds", "device", "checkpoint_steps", "dev", "encoder", "own_positives"}
+NOT_INPUTS = {"seeds", "device", "checkpoint_steps", "dev", "encoder", "all_sentences"}
 
 Texts = Sequence[tuple[str, str, str | None]] | Sequence[tuple[str, str, str]] | Sequence[tuple[str, str]]
 Scores = dict[str, float]

@@ -34,7 +34,7 @@ PLAIN = {
     "rounds": 1,
     "judge.name": "embedding",
     "train.graded_weight": 0,
-    "train.own_positives": False,
+    "train.all_sentences": False,
 }
 
 

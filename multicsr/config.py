@@ -212,7 +212,7 @@ class TrainConfig(Record):
     judge_weight: float = Field(
         0.5, ge=0, description="of the judge's similarity beside the teacher's in that order, both as standard scores"
     )
-    own_positives: bool = Field(
+    all_sentences: bool = Field(
         True,
         description="train on the sentences without an accepted triplet as well, each with the positive that was "
         "written for it where that passed, else as its own positive (dropout alone)",

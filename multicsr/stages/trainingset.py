@@ -62,13 +62,13 @@ class TrainingSet(NamedTuple):
 def training_set(store: Store, config: TrainConfig) -> TrainingSet:
     """The run's triplets as they stand: the accepted ones, and beside them what the configuration asks for.
 
-    That is, with `own_positives`, every other sentence: with the positive written for it where that passed, else as its
+    That is, with `all_sentences`, every other sentence: with the positive written for it where that passed, else as its
     own positive. For the graded loss it is all else that the judge has rated.
     """
     accepted: list[tuple[str, str, str | None]] = list(store.accepted())
     judge, generate = store.get_meta("judge") or "", store.get_meta("generate") or ""
     contrasted = list(accepted)
-    if config.own_positives:
+    if config.all_sentences:
         contrasted += [(text, _or_own(text, positive), None) for text, positive in store.query(WITHOUT, (generate,))]
     if not config.graded_weight:
         return TrainingSet(contrasted, len(accepted), len(contrasted), [])

@@ -50,7 +50,7 @@ def test_each_arm_differs_from_the_one_above_in_one_thing(config: Config, watch:
 
 
 def test_an_arm_that_is_off_is_none(config: Config, watch: Watch, tmp_path: Path) -> None:
-    config = config.model_copy(update={"train": config.train.model_copy(update={"own_positives": False})})
+    config = config.model_copy(update={"train": config.train.model_copy(update={"all_sentences": False})})
     found = list(rows(ablation(config, tmp_path / "sts", tmp_path / "out", range(1), Silent())))
     assert found[-1] == "+ similarity mask (φ = 0.5)"
     assert len(watch.trained) == ARMS - 1

@@ -18,7 +18,7 @@ from tests.benchmarks.conftest import Watch, rows
 def test_each_line_differs_from_the_default_in_one_key_and_only_that_is_made_anew(
     flags: dict[str, Any], watch: Watch, tmp_path: Path
 ) -> None:
-    flags |= {"filters.curation.gamma": 0, "train.own_positives": False}
+    flags |= {"filters.curation.gamma": 0, "train.all_sentences": False}
     tried = list(variants(["train.learning_rate=1e-4,1e-2", "filters.curation.beta=4", "generate.omega=0.2"]))
     out = tmp_path / "out"
     table = search(flags, tried, tmp_path / "sts", out, range(2), Silent())
@@ -43,7 +43,7 @@ def test_each_line_differs_from_the_default_in_one_key_and_only_that_is_made_ane
 
 
 def test_the_graded_loss_gets_all_that_is_judged(flags: dict[str, Any], watch: Watch, tmp_path: Path) -> None:
-    flags |= {"train.own_positives": False}
+    flags |= {"train.all_sentences": False}
     tried = list(variants(["train.graded_weight=1"]))
     search(flags, tried, tmp_path / "sts", tmp_path / "out", range(1), Silent())
     assert [count for count, _, _ in watch.trained] == [21, 27], "3 were rejected, twice: for the graded loss"
@@ -53,7 +53,7 @@ def test_the_graded_loss_gets_all_that_is_judged(flags: dict[str, Any], watch: W
 def test_sentences_without_a_triplet_are_trained_on_or_left_out(
     flags: dict[str, Any], watch: Watch, tmp_path: Path
 ) -> None:
-    tried = list(variants(["train.own_positives=false"]))
+    tried = list(variants(["train.all_sentences=false"]))
     found = rows(search(flags, tried, tmp_path / "sts", tmp_path / "out", range(1), Silent()))
     assert (found[DEFAULT][0], found[tried[0].title][0]) == ("24", "21")
 

@@ -15,7 +15,7 @@ from multicsr.workspace import Workspace
 from tests.runs import save_run
 
 TRIPLETS = [(f"sentence {n}", f"rewording {n}", f"contradiction {n}") for n in range(4)]
-GRADED = TrainConfig(graded_weight=1, own_positives=False)
+GRADED = TrainConfig(graded_weight=1, all_sentences=False)
 SCORES = [(4.0, 1.0), (3.5, 0.5), None, (2.0, 3.0)]
 
 
@@ -52,7 +52,7 @@ def test_what_was_rejected_serves_the_graded_loss(run: Path) -> None:
 
 def test_without_it_the_accepted_ones_are_all(run: Path) -> None:
     with Workspace.open(run) as work:
-        assert training_set(work.store, TrainConfig(own_positives=False)) == (TRIPLETS[:3], 3, 3, [])
+        assert training_set(work.store, TrainConfig(all_sentences=False)) == (TRIPLETS[:3], 3, 3, [])
 
 
 def test_what_is_empty_cannot_be_embedded(run: Path) -> None:
