@@ -12,7 +12,7 @@ from tokenizers import processors
 
 from multicsr.errors import ModelError, StageError
 from multicsr.train import data
-from multicsr.train.data import Batches, epoch_batches, score_table, tabulate, tokenize
+from multicsr.train.data import NO_TEXT, Batches, epoch_batches, score_table, tabulate, tokenize
 from multicsr.train.encoder import load_encoder
 from tests import tiny
 
@@ -28,6 +28,12 @@ def test_pairs_have_two_columns() -> None:
     table = tabulate([("a", "b"), ("b", "c")])
     assert table.texts == ("a", "b", "c")
     assert table.rows.tolist() == [[0, 1], [1, 2]]
+
+
+def test_a_triplet_may_have_no_hard_negative() -> None:
+    table = tabulate([("a", "a", None), ("b", "a", "c")])
+    assert table.texts == ("a", "b", "c")
+    assert table.rows.tolist() == [[0, 0, NO_TEXT], [1, 0, 2]]
 
 
 @pytest.mark.parametrize(("rows", "said"), [([("a", "b", "c"), ("a", "b")], "2 and 3"), ([("a",)], "rows of 1 texts")])

@@ -125,13 +125,17 @@ def launch(launcher: str, run: Path) -> subprocess.Popen[str]:
 def test_two_processes_train_what_one_does_with_either_launcher(
     few: Triplets, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Stopped under torchrun, it goes on under accelerate. Of 72 triplets in batches of 16, an epoch's last has 8.
+    """Stopped under torchrun, it goes on under accelerate. Six of the 72 sentences have no accepted triplet.
 
-    One of the two works on the run folder: its lock would turn a second one away, and that would end both.
+    They are trained on without a hard negative, and graded with it, so that an epoch's last batch has 14 rows. One of
+    the two works on the run folder: its lock would turn a second one away, and that would end both.
     """
     settings = settings | {"train__epochs": 10, "train__seeds": [0, 1], "train__graded_weight": 1}
     scores = [(4.0, n % 7 / 2) for n in range(len(few))]
     one, two = (save_run(tmp_path / name, few, scores=scores, **settings) for name in ("one", "two"))
+    for run in (one, two):
+        with Workspace.open(run) as work:
+            work.store.query("DELETE FROM decisions WHERE sentence_id % 12 = 0")
     with Workspace.open(one) as work:
         train_encoders(work)
     process = launch("torchrun", two)
@@ -144,7 +148,7 @@ def test_two_processes_train_what_one_does_with_either_launcher(
     process = launch("accelerate", two)
     said, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    assert json.loads(said)["funnel"]["accepted"] == 72, "one of the two prints the result"
+    assert json.loads(said)["funnel"]["accepted"] == 66, "one of the two prints the result"
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     for model in ("model", "seeds/1"):
         assert_same_weights(one / model, two / model, rtol=1e-3, atol=1e-5)
