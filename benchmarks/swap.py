@@ -5,9 +5,10 @@
 
 SENTENCES are what `multicsr run` reads, or a folder, whose .txt files are then read one after the other. Every writer
 has two runs: `plain` (ω = 0, nothing judged and nothing filtered) and `refined` (the configuration as it is, judged by
-the writer itself). Without --llm the writers are the bundled model and copies of it with 28 and 26 of its 30 layers.
-Prints what `multicsr compare` says of these runs. No development set chooses a checkpoint unless `train.dev` names one.
-What is done stays done: started again, it does what is missing.
+the writer itself). Without --llm the writers are the bundled model and copies of it with 29 and 28 of its 30 layers.
+Prints what `multicsr compare` says of these runs, but for those without two accepted triplets to train on. No
+development set chooses a checkpoint unless `train.dev` names one. What is done stays done: started again, it does what
+is missing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from multicsr.config import BUNDLED, Config
 from multicsr.configsources import load_config
 from multicsr.threads import share_cores
 
-LAYERS = (28, 26)  # of 30
+LAYERS = (29, 28)  # of 30
+FEWEST = 2  # triplets that a training needs
 # Nobody asks that judge's opinion.
 PLAIN = {
     "generate.omega": 0.0,
@@ -69,7 +71,11 @@ def written(flags: Mapping[str, Any], llm: str, sts_dir: Path, seeds: int, out: 
         if name == "plain":
             config = config.model_copy(update={"filters": dict.fromkeys(config.filters)})
         folder = out / f"{Path(llm).stem}-{name}"
-        Run.create(output=folder, config=config).write_pairs().train().evaluate()
+        run = Run.create(output=folder, config=config).write_pairs()
+        if run.counts.accepted < FEWEST:
+            click.echo(f"{folder}: {run.counts.accepted} triplets accepted, left out of the comparison", err=True)
+            continue
+        run.train().evaluate()
         yield folder
 
 

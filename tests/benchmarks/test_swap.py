@@ -29,6 +29,15 @@ def test_a_writer_has_a_plain_run_and_a_refined_one(flags: dict[str, Any], watch
     assert (watch.written, len(watch.trained)) == (asked, 4)
 
 
+def test_a_writer_without_accepted_triplets_is_left_out(
+    flags: dict[str, Any], watch: Watch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags |= {"train.dev": "none", "filters.curation.beta": 0}
+    folders = list(written(flags, "bundled", tmp_path / "sts", 1, tmp_path / "out"))
+    assert [folder.name for folder in folders] == ["bundled-plain"]
+    assert "bundled-refined: 0 triplets accepted, left out" in capsys.readouterr().err
+
+
 def test_the_command_compares_them(flags: dict[str, Any], watch: Watch, tmp_path: Path) -> None:
     options = [f"--set={key}={value}" for key, value in flags.items() if key.startswith(("judge", "train"))]
     where = ["--sts-dir", str(tmp_path / "sts"), "-o", str(tmp_path / "out"), f"--set=plugins=[{flags['plugins'][0]}]"]
