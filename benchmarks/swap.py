@@ -5,7 +5,7 @@
 
 SENTENCES are what `multicsr run` reads, or a folder, whose .txt files are then read one after the other. Every writer
 has two runs: `plain` (ω = 0, nothing judged and nothing filtered) and `refined` (the configuration as it is, judged by
-the writer itself). Without --llm the writers are the bundled model and copies of it with 29 and 28 of its 30 layers.
+the writer itself). Without --llm the writers are the bundled model and copies of it with 28 and 27 of its 30 layers.
 Prints what `multicsr compare` says of these runs, but for those without two accepted triplets to train on. No
 development set chooses a checkpoint unless `train.dev` names one. What is done stays done: started again, it does what
 is missing.
@@ -28,7 +28,7 @@ from multicsr.config import BUNDLED, Config
 from multicsr.configsources import load_config
 from multicsr.threads import share_cores
 
-LAYERS = (29, 28)  # of 30
+LAYERS, LAST = (28, 27), 8  # of 30; without its last ones a model writes nothing that can be read
 FEWEST = 2  # triplets that a training needs
 # Nobody asks that judge's opinion.
 PLAIN = {
@@ -57,7 +57,7 @@ def main(
     with errors_told():
         flags: dict[str, Any] = {"input.source": gathered(source, out), "input.limit": limit}
         flags |= {"train.dev": "none"} | flags_of({"assignments": assignments}, Config())
-        writers = llms or (BUNDLED, *(str(cut(out / f"{layers}-layers.gguf", layers)) for layers in LAYERS))
+        writers = llms or (BUNDLED, *(str(cut(out / f"{layers}-layers.gguf", layers, last=LAST)) for layers in LAYERS))
         runs = [run for llm in writers for run in written(flags, llm, sts_dir, seeds, out)]
         print_comparison(compare(*runs))
 

@@ -58,4 +58,16 @@ def test_a_cut_copy_is_the_first_layers(tmp_path: Path) -> None:
     assert all((it.data == expected[it.name].data).all() for it in small.tensors)
     assert list(path.parent.iterdir()) == [path]
     with pytest.raises(UsageError, match="the model has 2; nothing would be cut"):
-        cut(tmp_path / "smaller.gguf", 2, path)
+        cut(tmp_path / "smaller.gguf", 2, source=path)
+
+
+def test_the_last_layers_may_stay_too(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    small, whole = gguf.GGUFReader(cut(tmp_path / "small.gguf", 3, last=2)), gguf.GGUFReader(bundled_gguf())
+    found, expected = ({it.name: it.data for it in reader.tensors} for reader in (small, whole))
+    assert {name.split(".")[1] for name in found if name.startswith("blk.")} == {"0", "1", "2"}
+    for place, layer in enumerate((0, 28, 29)):
+        for name in (name for name in expected if name.startswith(f"blk.{layer}.")):
+            assert (found[name.replace(f"blk.{layer}.", f"blk.{place}.")] == expected[name]).all()
+    with pytest.raises(UsageError, match="only 3 layers are to stay"):
+        cut(tmp_path / "smaller.gguf", 3, last=4)
