@@ -103,8 +103,9 @@ def make_arms(config: Config, out: Path, reporter: Reporter) -> Iterator[Arm]:
     yield Arm("plain", "plain prompting (ω = 0)", written, unmasked)
     with opened(_run(out / "contrast", config, reporter)) as work:
         written = _generated(work)
-        curated = _curated(work)
-        whole, judged = training_set(work.store, masked), training_set(work.store, config.train)
+        _curate(work)
+        given = training_set(work.store, config.train)
+    curated = given.triplets[: given.accepted]
     yield Arm("contrast", f"+ contrastive generation (ω = {config.generate.omega:g})", written, unmasked)
     thresholds = (config.filters["curation"] or {}).items()
     how = ", ".join(f"{greek.get(name, name)} = {value:g}" for name, value in thresholds)
@@ -112,10 +113,11 @@ def make_arms(config: Config, out: Path, reporter: Reporter) -> Iterator[Arm]:
     how = f"φ = {masked.phi:g}" if masked.mask == "absolute" else f"{masked.mask}, {masked.mask_margin:g}"
     yield Arm("mask", f"+ similarity mask ({how})", curated, masked)
     if config.train.all_sentences:
-        yield Arm("own", "+ the other sentences, without hard negatives", whole.triplets, masked)
+        others = given.triplets[: given.contrasted]
+        yield Arm("own", "+ the other sentences, without hard negatives", others, masked)
     if weight := config.train.graded_weight:
-        title = f"+ graded loss (weight {weight:g}, {len(curated) + len(judged.triplets) - judged.contrasted:,} judged)"
-        yield Arm("graded", title, judged.triplets, config.train, judged.scores, judged.contrasted)
+        title = f"+ graded loss (weight {weight:g}, {len(given.triplets) - given.without:,} judged)"
+        yield Arm("graded", title, given.triplets, config.train, given.scores, given.contrasted)
 
 
 def _run(folder: Path, config: Config, reporter: Reporter) -> Workspace:
@@ -141,11 +143,10 @@ def _generated(work: Workspace) -> list[tuple[str, str, str]]:
     return [(it.anchor, it.positive, it.negative) for it in results if isinstance(it, Triplet)]
 
 
-def _curated(work: Workspace) -> list[tuple[str, str, str]]:
+def _curate(work: Workspace) -> None:
     if work.store.stage("filter") is None:
         judge(work)
         filter_triplets(work)
-    return list(work.store.accepted())
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from multicsr.evaluation.sts import find_sts, read_sts
 from multicsr.progress import Reporter
 from multicsr.reading import reading
 from multicsr.schemas import content_hash
-from multicsr.stages.trainingset import TrainingSet, training_set
+from multicsr.stages.trainingset import training_set
 from multicsr.threads import share_cores
 
 DEFAULT = "as it is"
@@ -123,10 +123,17 @@ def search(
     first = content_hash(_pairs_only(plans[0][1]).model_dump(mode="json"))[:12]
     sets = {name: read_sts(path) for name, path in find_sts(sts_dir).items()}
     rows: list[Row] = []
+    written: set[str] = set()
     for variant, config in plans:  # all of which are valid by now
         reporter.note(variant.title)
-        digest = content_hash(_pairs_only(config).model_dump(mode="json"))[:12]
-        texts = _given(config, out / "runs" / digest, out / "runs" / first, reporter)
+        pairs = _pairs_only(config)
+        folder = out / "runs" / (digest := content_hash(pairs.model_dump(mode="json"))[:12])
+        if digest not in written:
+            origin = out / "runs" / first if digest != first else None
+            Run.create(output=folder, config=pairs, fork_of=origin, progress=reporter).write_pairs()
+            written.add(digest)
+        with reading(folder) as run:
+            texts = training_set(run.store, config.train)
         scoring = Scoring(out, sets, fingerprint_of(config.train), reporter)
         arm = Arm(_name(variant), variant.title, texts.triplets, config.train, texts.scores, texts.contrasted)
         if not rows:
@@ -142,14 +149,6 @@ def search(
     out.mkdir(parents=True, exist_ok=True)
     write(out / "search.md", f"{text}\n")
     return text
-
-
-def _given(config: Config, folder: Path, first: Path, reporter: Reporter) -> TrainingSet:
-    """What the configuration trains on; every run but the first takes over from that what it can."""
-    origin = first if folder != first else None
-    Run.create(output=folder, config=_pairs_only(config), fork_of=origin, progress=reporter).write_pairs()
-    with reading(folder) as run:
-        return training_set(run.store, config.train)
 
 
 def _pairs_only(config: Config) -> Config:

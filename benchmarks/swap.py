@@ -26,10 +26,10 @@ from multicsr.cli.compare import print_comparison
 from multicsr.cli.options import flags_of
 from multicsr.config import BUNDLED, Config
 from multicsr.configsources import load_config
+from multicsr.stages.train import FEWEST
 from multicsr.threads import share_cores
 
 LAYERS, LAST = (28, 27), 8  # of 30; without its last ones a model writes nothing that can be read
-FEWEST = 2  # triplets that a training needs
 # Nobody asks that judge's opinion.
 PLAIN = {
     "generate.omega": 0.0,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHECKPOINTS = "checkpoints"
+FEWEST = 2  # accepted triplets, to train at all
 SENTENCES = 4096  # to whiten by, at most: several for each dimension
 DEV_FILE, NO_DEV = "stsb-dev", "none"
 
@@ -61,7 +62,7 @@ def train_encoders(work: Workspace) -> None:
     if done and done.inputs == inputs and all(model_folder(work, seed).is_dir() for seed in config.seeds):
         shutil.rmtree(work.folder / CHECKPOINTS, ignore_errors=True)
         return
-    if given.accepted < 2:
+    if given.accepted < FEWEST:
         raise StageError(
             f"only {given.accepted} of {work.store.sentence_count()} sentences have an accepted triplet, too few to "
             f"train on; `multicsr report {work.folder}` shows why the others were rejected, and "
@@ -79,12 +80,11 @@ def train_encoders(work: Workspace) -> None:
         import_module("multicsr.train.loop")
     teacher = _teacher(work, config, given)
     best = {seed: _train_seed(work, config, seed, given, dev, teacher, sentences) for seed in config.seeds}
-    without = given.contrasted - given.accepted
     summary = {
         "triplets": given.accepted,
-        "without": without,
+        "without": given.without,
         "own": sum(anchor == positive for anchor, positive, _ in given.triplets[given.accepted : given.contrasted]),
-        "judged": len(given.triplets) - without,
+        "judged": len(given.triplets) - given.without,
         "dev": str(dev_path) if dev_path else None,
         "best": best,
     }
@@ -164,8 +164,7 @@ def _train_seed(
     if result is None:
         work.stop_if_asked()
         raise StageError("the training ended early")
-    without = given.contrasted - given.accepted
-    card = model_card(work.config, seed=seed, triplets=given.accepted, without=without)
+    card = model_card(work.config, seed=seed, triplets=given.accepted, without=given.without)
     save_model(result.model, model_folder(work, seed), card)
     return {
         "steps": result.steps,

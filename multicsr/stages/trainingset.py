@@ -58,6 +58,11 @@ class TrainingSet(NamedTuple):
     contrasted: int
     scores: list[tuple[float | None, float | None]]
 
+    @property
+    def without(self) -> int:
+        """Sentences that have no accepted triplet."""
+        return self.contrasted - self.accepted
+
 
 def training_set(store: Store, config: TrainConfig) -> TrainingSet:
     """The run's triplets as they stand: the accepted ones, and beside them what the configuration asks for.
