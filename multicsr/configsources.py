@@ -121,7 +121,7 @@ class _Layers:
         try:
             config = Config.model_validate(self._values)
         except ValidationError as error:
-            problems = [_explain(item, self.origins) for item in error.errors()]
+            problems = [explain(item, self.origins) for item in error.errors()]
             raise ConfigError([*self._problems, *problems]) from None
         if self._problems:
             raise ConfigError(self._problems)
@@ -222,7 +222,9 @@ def _nearest(key: str) -> str:
     return f"; did you mean `{'` or `'.join(near)}`?" if near else "; `multicsr init` writes all of them"
 
 
-def _explain(item: Any, origins: Mapping[str, str]) -> str:
+def explain(item: Any, origins: Mapping[str, str] | None = None) -> str:
+    """One problem that pydantic found with a configuration, by its key and where that came from."""
+    origins = origins or {}
     dotted = ".".join(str(part) for part in item["loc"])
     origin = next((origins[k] for k in (dotted, *_parents(dotted)) if k in origins), "")
     where = f" ({origin})" if origin else ""

@@ -11,6 +11,7 @@ from multicsr.config import Config
 from multicsr.database import SCHEMA_VERSION, check_version, looking
 from multicsr.errors import RunFolderError
 from multicsr.store import Store
+from multicsr.storedconfig import known_part
 from multicsr.workspace import DATABASE, has_run
 
 
@@ -38,7 +39,4 @@ def reading(folder: Path) -> Iterator[StoredRun]:
                 f"{path}: of an older multicsr; `multicsr report {folder}` brings it to this one's version"
             )
         store = Store(db, path)
-        stored = store.get_meta("config")
-        if stored is None:
-            raise RunFolderError(f"{folder}: the run was never started; `multicsr run -o {folder}` starts it")
-        yield StoredRun(folder, Config.model_validate(stored), store)
+        yield StoredRun(folder, known_part(store.get_meta("config"), folder), store)

@@ -12,7 +12,6 @@ from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -28,6 +27,7 @@ from multicsr.parts import Parts
 from multicsr.progress import Reporter, Silent
 from multicsr.spending import Ledger, RunLedger
 from multicsr.store import Store
+from multicsr.storedconfig import known_part, whole
 
 DATABASE = "run.sqlite"
 CONFIG = "config.yaml"
@@ -89,7 +89,7 @@ class Workspace(Parts):
                     store.set_meta("config", config.model_dump(mode="json"))
                     if origin:
                         store.set_meta("fork", origin)
-            elif changed := deciding_differences(Config.model_validate(stored), config):
+            elif changed := deciding_differences(there := whole(stored, folder), config):
                 raise RunFolderError(
                     f"{folder}: holds a run of another configuration:\n  "
                     + "\n  ".join(changed)
@@ -99,7 +99,7 @@ class Workspace(Parts):
                 )
             elif origin and store.get_meta("fork") != origin:
                 raise RunFolderError(f"{folder}: holds a run that is no fork of {fork_of}; name another folder")
-            elif Config.model_validate(stored) != config:
+            elif there != config:
                 store.set_meta("config", config.model_dump(mode="json"))
             _write_config(folder, config)
             on_error.pop_all()
@@ -122,7 +122,7 @@ class Workspace(Parts):
             lock = _acquire(folder)
             on_error.callback(_release, folder, lock)
             store = on_error.enter_context(closing(Store.open(folder / DATABASE)))
-            config = _config(folder, store.get_meta("config"))
+            config = whole(store.get_meta("config"), folder)
             changed = change(config) if change else config
             if changed.input != config.input:
                 raise ConfigError(
@@ -183,15 +183,15 @@ class Workspace(Parts):
 
 
 def stored_config(folder: Path) -> Config:
-    """The configuration of the run in `folder`, also while another process works on it.
+    """The configuration of the run in `folder`, also while another process works on it; see `known_part`.
 
     Raises:
-        RunFolderError: there is no run.
+        RunFolderError: there is no run, or none that this version can read.
     """
     if not has_run(folder):
         raise _no_run(folder)
     with looking(folder / DATABASE) as db:
-        return _config(folder, Store(db, folder / DATABASE).get_meta("config"))
+        return known_part(Store(db, folder / DATABASE).get_meta("config"), folder)
 
 
 def has_run(folder: Path) -> bool:
@@ -200,12 +200,6 @@ def has_run(folder: Path) -> bool:
 
 def _no_run(folder: Path) -> RunFolderError:
     return RunFolderError(f"{folder}: no run of multicsr is here; `multicsr run -o {folder}` starts one")
-
-
-def _config(folder: Path, stored: dict[str, Any] | None) -> Config:
-    if stored is None:
-        raise RunFolderError(f"{folder}: the run was never started; `multicsr run -o {folder}` starts it")
-    return Config.model_validate(stored)
 
 
 def _write_config(folder: Path, config: Config) -> None:
