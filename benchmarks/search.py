@@ -30,6 +30,7 @@ from benchmarks.study import (
     fingerprint_of,
     gathered,
     markdown,
+    pairs_only,
     row,
     study_options,
     write,
@@ -38,7 +39,7 @@ from multicsr.api import Run
 from multicsr.bench.machine import this_machine
 from multicsr.cli.console import make_reporter
 from multicsr.cli.options import flags_of
-from multicsr.config import Config, EvaluateConfig, TrainConfig
+from multicsr.config import Config
 from multicsr.configsources import load_config, parse_value
 from multicsr.errors import UsageError
 from multicsr.evaluation.sts import find_sts, read_sts
@@ -120,13 +121,13 @@ def search(
         MulticsrError: a setting or a file cannot be used, or it was interrupted.
     """
     plans = [(it, load_config(flags=dict(flags) | dict(it.changes))) for it in (Variant(DEFAULT, {}), *tried)]
-    first = content_hash(_pairs_only(plans[0][1]).model_dump(mode="json"))[:12]
+    first = content_hash(pairs_only(plans[0][1]).model_dump(mode="json"))[:12]
     sets = {name: read_sts(path) for name, path in find_sts(sts_dir).items()}
     rows: list[Row] = []
     written: set[str] = set()
     for variant, config in plans:  # all of which are valid by now
         reporter.note(variant.title)
-        pairs = _pairs_only(config)
+        pairs = pairs_only(config)
         folder = out / "runs" / (digest := content_hash(pairs.model_dump(mode="json"))[:12])
         if digest not in written:
             origin = out / "runs" / first if digest != first else None
@@ -149,11 +150,6 @@ def search(
     out.mkdir(parents=True, exist_ok=True)
     write(out / "search.md", f"{text}\n")
     return text
-
-
-def _pairs_only(config: Config) -> Config:
-    """Without what pairs do not depend on."""
-    return config.model_copy(update={"train": TrainConfig(device=config.train.device), "evaluate": EvaluateConfig()})
 
 
 def _name(variant: Variant) -> str:

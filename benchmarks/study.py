@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from multicsr.config import TrainConfig
+from multicsr.config import Config, EvaluateConfig, TrainConfig
 from multicsr.errors import InputError, MulticsrError
 from multicsr.evaluation.statistics import SeedMean, mean_over_seeds
 from multicsr.evaluation.sts import StsPair, evaluate_sts, read_sts
@@ -165,6 +165,11 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def _cell(score: SeedMean) -> str:
     return f"{score.mean:.2f}" if score.half_width is None else f"{score.mean:.2f} ± {score.half_width:.2f}"
+
+
+def pairs_only(config: Config) -> Config:
+    """Without what pairs do not depend on."""
+    return config.model_copy(update={"train": TrainConfig(device=config.train.device), "evaluate": EvaluateConfig()})
 
 
 def gathered(source: str, out: Path) -> str:
