@@ -1,4 +1,4 @@
-"""Files behind an address, such as s3://bucket/sentences.parquet, on whatever store fsspec knows."""
+"""What is no path: files behind an address, such as s3://bucket/x.parquet, on any store fsspec knows; Hub data sets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from pathlib import Path
 from typing import IO
 
 from multicsr.errors import InputError, UsageError
+
+HUB = "hf:"
+
+
+def is_hub_set(text: str) -> bool:
+    """Whether it names a data set of the Hub, `hf:NAME`, rather than a file."""
+    return text.startswith(HUB) and not is_address(text)
+
+
+def name_of(source: str) -> str:
+    """What a source is called, to name a folder: a file without its extension, a data set with its split."""
+    return Path(source.removeprefix(HUB)).name.replace(":", "-") if is_hub_set(source) else Path(source).stem
 
 
 def is_address(text: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from multicsr.addresses import name_of
 from multicsr.config import Config
 from multicsr.errors import InterruptedRunError, RunFolderError, UsageError
 from multicsr.export.rows import ExportRow, export_rows
@@ -329,7 +330,7 @@ def _opened(
 def _name(source: str, given: Sequence[object] | None) -> str:
     if given is not None:
         return f"sentences-{given_digest(given)[:8]}"
-    name = Path(source).stem
+    name = name_of(source)
     if name.strip(".") in ("", "-"):
         raise UsageError(f"{source}: gives the run no name; name its folder (output=…)")
     return name

@@ -24,7 +24,8 @@ class InputConfig(Record):
 
     source: str = Field(
         BUNDLED,
-        description="a .txt, .csv, .tsv, .jsonl or .parquet file, also s3://… and the like, - for stdin, or `bundled`",
+        description="a .txt, .csv, .tsv, .jsonl or .parquet file, also s3://… and the like, - for stdin, hf:NAME for a "
+        "Hub data set (hf:NAME:SPLIT, hf:NAME:SUBSET:SPLIT), or `bundled`",
     )
     column: str | None = Field(None, description="the column or key that holds the sentence; txt files have none")
     limit: int | None = Field(None, ge=1, description="use only the first N sentences")

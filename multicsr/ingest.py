@@ -1,4 +1,4 @@
-"""Reads unlabelled sentences from text, CSV, TSV, JSON lines or Parquet, one at a time.
+"""Reads unlabelled sentences from text, CSV, TSV, JSON lines, Parquet or a Hub data set, one at a time.
 
 Every line (or row) of the data gives exactly one item, a sentence or the reason why it is none, so that the counts of
 a run add up. Memory does not grow with the input: neither with its length nor with that of its lines.
@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
 
-from multicsr.addresses import is_address, open_address
+from multicsr.addresses import HUB, is_address, is_hub_set, open_address
 from multicsr.config import BUNDLED
 from multicsr.errors import InputError, UsageError
 from multicsr.schemas import InputRejection, Sentence, content_hash
@@ -70,7 +70,8 @@ def read_sentences(
 
     Args:
         source: a file with one of EXTENSIONS, here or behind an address that fsspec knows (`s3://…`), `-` for standard
-            input (read as text), or `bundled`.
+            input (read as text), `bundled`, or `hf:NAME`, `hf:NAME:SPLIT`, `hf:NAME:SUBSET:SPLIT` for a data set of the
+            Hub or a folder that holds one as the Hub would; its split is `train` if none is named.
         column: the column or key that holds the sentence. By default the only one, else the first of USUAL_COLUMNS.
         max_chars: a sentence with more characters, counted after white space is collapsed, is rejected. So is a line
             far longer than its sentence may be (1 MiB + 12 · max_chars bytes).
@@ -78,8 +79,13 @@ def read_sentences(
 
     Raises:
         InputError: the source cannot be opened or read, its kind or encoding is unknown, or the column is unclear.
-        UsageError: a Parquet file without pyarrow installed.
+        UsageError: a Parquet file without pyarrow installed, a data set without `datasets`, or a Hub that does not
+            answer.
     """
+    if is_hub_set(source):
+        for cell in _hub_cells(source, column):
+            yield cell if isinstance(cell, InputRejection) else _sentence(cell, max_chars)
+        return
     where = "standard input" if source == STDIN else source
     try:
         with _open(source, stdin) as stream:
@@ -104,12 +110,12 @@ def given_digest(items: Iterable[object]) -> str:
 
 
 def source_digest(source: str) -> str | None:
-    """SHA-256 (hex) of the source's bytes; None of what can be read only once: standard input, a program's sentences.
+    """SHA-256 (hex) of the source's bytes; None of what is read only once: stdin, a program's sentences, the Hub.
 
     Raises:
         InputError: the source cannot be opened or read.
     """
-    if source in (STDIN, GIVEN):
+    if source in (STDIN, GIVEN) or is_hub_set(source):
         return None
     try:
         with _open(source, None) as stream:
@@ -305,7 +311,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(shown) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-# --- JSON lines and Parquet ------------------------------------------------------------------------------------------
+# --- JSON lines, Parquet and the Hub ---------------------------------------------------------------------------------
 
 
 def _json_lines(
@@ -369,3 +375,24 @@ def _parquet(stream: IO[bytes], column: str | None, where: str) -> Iterator[_Tex
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a damaged column name
         problem = str(error).partition("\n")[0]
         raise InputError(f"{where}: not a readable Parquet file: {problem}") from None
+
+
+def _hub_cells(source: str, column: str | None) -> Iterator[_Text | InputRejection]:
+    """The chosen column of a data set, fetched as it is read; a null is an empty sentence."""
+    from huggingface_hub import constants
+
+    from multicsr.hub import HubSet, open_rows
+
+    wanted = HubSet.parse(source.removeprefix(HUB), split="train")
+    # What is streamed is not looked for in the cache, which is all there is then.
+    names, rows = open_rows(wanted, source, extra="hub", streamed=not constants.HF_HUB_OFFLINE)
+    if not names:
+        return
+    name = names[_choose(names, column, source)]
+    for number, row in enumerate(rows, 1):
+        value = row[name]
+        if value is None or isinstance(value, str):
+            yield _Text(number, value or "")
+        else:
+            detail = f"the value of {name!r} is not a string"
+            yield InputRejection(line=number, reason="malformed", detail=detail)

@@ -44,7 +44,7 @@ def sentences(function: F) -> F:
         click.option(
             "--limit", type=int, metavar="N", default=128, show_default=True, help="Use only the first N sentences."
         ),
-        click.option("--column", help="Column or key of the sentence, for csv, tsv, jsonl and parquet."),
+        click.option("--column", help="Column or key of the sentence, for all but txt."),
         click.argument("source", default="bundled"),
     ):
         function = add(function)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from multicsr.addresses import name_of
 from multicsr.cli.options import flags_of, settings
 from multicsr.errors import UsageError
 
@@ -21,7 +22,7 @@ from multicsr.errors import UsageError
     help="Start a run in the folder NEW, and take over from the one of -o what is unaffected by what has changed.",
 )
 @click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), help="Configuration (YAML).")
-@click.option("--column", help="Column or key of the sentence, for csv, tsv, jsonl and parquet.")
+@click.option("--column", help="Column or key of the sentence, for all but txt.")
 @click.option("--limit", type=int, help="Use only the first N sentences.")
 @click.option("--rounds", type=int, help="Attempts for a sentence whose triplet is rejected.")
 @click.option("--seed", type=int, help="Of exemplars, sampling, and the first training.")
@@ -44,10 +45,10 @@ def command(
 ) -> None:
     """Makes a better sentence encoder from unlabelled sentences.
 
-    SOURCE is a .txt (one sentence a line), .csv, .tsv, .jsonl or .parquet file, - for standard input, or `bundled`
-    (the default). The same command on the same run folder goes on where it stopped. If the configuration, the input, a
-    plugin, a prompt or a model is another by then, it says which and changes nothing; with --fork NEW it goes on in a
-    new folder.
+    SOURCE is a .txt (one sentence a line), .csv, .tsv, .jsonl or .parquet file, - for standard input, hf:NAME for a
+    Hub data set (hf:NAME:SPLIT, hf:NAME:SUBSET:SPLIT), or `bundled` (the default). The same command on the same run
+    folder goes on where it stopped. If the configuration, the input, a plugin, a prompt or a model is another by then,
+    it says which and changes nothing; with --fork NEW it goes on in a new folder.
     """
     from multicsr.cli.console import make_reporter
     from multicsr.cli.session import opened
@@ -94,7 +95,7 @@ def _seeds(first: int | None, count: int | None) -> list[int] | None:
 def _name(source: str) -> str:
     if source == "-":
         return "stdin"
-    name = Path(source).stem
+    name = name_of(source)
     if name.strip(".") == "":  # `..`, `...txt`: not below runs/
         raise UsageError(f"{source}: gives the run no name; name its folder with -o")
     return name

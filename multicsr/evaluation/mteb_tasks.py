@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multicsr.errors import InputError, UsageError
-from multicsr.evaluation.hub import EXTRA, require_hub
+from multicsr.evaluation.hub import EXTRA
 from multicsr.evaluation.sts import Encode
+from multicsr.hub import require_hub
 
 
 def open_tasks(names: Sequence[str], *, key: str = "evaluate.mteb_tasks") -> list[Any]:
@@ -26,7 +27,7 @@ def open_tasks(names: Sequence[str], *, key: str = "evaluate.mteb_tasks") -> lis
     if not names:
         return []
     if importlib.util.find_spec("mteb") is None:
-        raise UsageError(f"{key}: needs the package mteb: {EXTRA}")
+        raise UsageError(f"{key}: needs the package mteb: pip install 'multicsr[{EXTRA}]'")
     import mteb
 
     tasks, problems = [], []

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from huggingface_hub import HfApi
-from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
 
 from multicsr.errors import InputError, UsageError
-from multicsr.evaluation.hub import read_hub_sts, require_hub
+from multicsr.evaluation.hub import read_hub_sts
 
 datasets = pytest.importorskip("datasets")
 
@@ -60,29 +57,3 @@ def test_without_the_package_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'multicsr\[mteb\]'"):
         read_hub_sts("mteb/stsbenchmark-sts")
-
-
-def answering(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def dataset_info(self: HfApi, name: str, *, timeout: float) -> None:
-        raise error
-
-    monkeypatch.setattr(HfApi, "dataset_info", dataset_info)
-
-
-def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, httpx.ConnectError("no network"))
-    with pytest.raises(UsageError, match="the Hub does not answer; HF_HUB_OFFLINE=1"):
-        read_hub_sts("mteb/stsbenchmark-sts")
-
-
-def test_a_name_that_cannot_be_one_is_said() -> None:
-    with pytest.raises(UsageError, match="nor a name that the Hub could have"):
-        read_hub_sts("no/such/folder")
-
-
-def test_who_asks_for_the_cache_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, OfflineModeIsEnabled("off"))
-    require_hub("mteb/stsbenchmark-sts", "a set")
-    refused = httpx.Response(404, request=httpx.Request("GET", "http://127.0.0.1/"))
-    answering(monkeypatch, RepositoryNotFoundError("gone", response=refused))
-    require_hub("mteb/stsbenchmark-sts", "a set")
