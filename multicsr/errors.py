@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+CAUSE_CHARACTERS = 400
+
 
 class MulticsrError(Exception):
     """Base of every error that multicsr raises on purpose; `exit_code` is the command's."""
@@ -80,3 +82,9 @@ class InterruptedRunError(MulticsrError):
     """The user stopped the run by Ctrl-C (130) or SIGTERM (143); it can be resumed."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library's error says, short enough for one: a value may have any length."""
+    line = str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
+    return line if len(line) <= CAUSE_CHARACTERS else f"{line[:CAUSE_CHARACTERS]}…"

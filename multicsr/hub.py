@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
-from multicsr.errors import InputError, UsageError
+from multicsr.errors import InputError, UsageError, first_line
 
 HUB_TIMEOUT_S = 10.0
 
@@ -63,7 +63,7 @@ def open_rows(
         first = list(islice(rows, 1))
     except Exception as error:  # Other people's data sets fail their readers in every way there is.
         raise InputError(
-            f"{what}: no data set that can be read, with a split {wanted.split!r}: {_first_line(error)}"
+            f"{what}: no data set that can be read, with a split {wanted.split!r}: {first_line(error)}"
         ) from error
     finally:
         if shown:
@@ -76,7 +76,7 @@ def _rows(rows: Iterator[Mapping[str, Any]], what: str) -> Iterator[Mapping[str,
     try:
         yield from rows
     except Exception as error:
-        raise InputError(f"{what}: cannot be read any further: {_first_line(error)}") from error
+        raise InputError(f"{what}: cannot be read any further: {first_line(error)}") from error
 
 
 def require_hub(name: str, what: str) -> None:
@@ -95,7 +95,3 @@ def require_hub(name: str, what: str) -> None:
         return
     except Exception:  # Which HTTP library, and so which error, depends on the version of the Hub client.
         raise UsageError(f"{what}: the Hub does not answer; HF_HUB_OFFLINE=1 uses what is cached") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

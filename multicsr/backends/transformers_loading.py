@@ -33,7 +33,7 @@ from multicsr.backends.checkpoint_files import (
     weight_files,
 )
 from multicsr.backends.transformers_tokens import PromptTokenizer
-from multicsr.errors import ModelError
+from multicsr.errors import ModelError, first_line
 from multicsr.schemas import content_hash
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -44,7 +44,6 @@ GGUF_TENSOR_BYTES = 32
 """Of the smallest tensor's entry in the header."""
 GGUF_PACKAGES = ("gguf", "accelerate")
 
-CAUSE_CHARACTERS = 400
 
 BF16_CAPABILITY = (8, 0)
 """The CUDA compute capability from which on bfloat16 is computed, not emulated."""
@@ -326,12 +325,6 @@ def explained(name: str, problem: str) -> Iterator[None]:
 def is_panic(error: BaseException) -> bool:
     """Whether a library written in Rust ran into what it took for impossible; that is no `Exception` in Python."""
     return type(error).__name__ == "PanicException"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, short enough for a message: a value from a file may be of any length."""
-    line = str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
-    return line if len(line) <= CAUSE_CHARACTERS else f"{line[:CAUSE_CHARACTERS]}…"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multicsr.errors import InputError, UsageError
+from multicsr.errors import InputError, UsageError, first_line
 from multicsr.evaluation.hub import EXTRA
 from multicsr.evaluation.sts import Encode
 from multicsr.hub import require_hub
@@ -63,7 +63,7 @@ def evaluate_task(encode: Encode, task: Any) -> float:
             _Encoder(encode), task, cache=None, co2_tracker=False, encode_kwargs={}, show_progress_bar=False
         )
     except Exception as error:  # A task is other people's code, and its data other people's files.
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        cause = first_line(error)
         raise InputError(f"evaluate.mteb_tasks: {name} could not be measured: {cause}") from error
     return 100 * float(result.task_results[0].get_score())
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from multicsr.config import ExecutorConfig
-from multicsr.errors import UsageError
+from multicsr.errors import UsageError, first_line
 
 LOCAL_STORE_BYTES = 100 << 20  # of a cluster that is started here; what travels is text
 USAGE_STATISTICS = "RAY_USAGE_STATS_ENABLED"
@@ -112,8 +112,3 @@ def _own_signals() -> Iterator[None]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without what follows."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

