@@ -19,7 +19,7 @@ def test_sources_that_cannot_be_opened(tmp_path):
     (tmp_path / "dir.csv").mkdir()
     cases = {
         str(tmp_path / "none.txt"): "no such file",
-        str(tmp_path / "dir.csv"): "is a folder",
+        str(tmp_path / "dir.csv"): "is a folder; .* or hf:.*dir.csv if it holds a data set",
         str(loop): "cannot be read",
         "nul\0.txt": "cannot be a file's name",
     }
@@ -29,6 +29,18 @@ def test_sources_that_cannot_be_opened(tmp_path):
         assert caught.value.exit_code == 2
         with pytest.raises(InputError, match=problem):
             source_digest(source)
+
+
+@pytest.mark.parametrize("name", ["owner/name", "owner/name.v2"])
+def test_what_looks_like_a_data_set_is_told_how_one_is_named(name):
+    with pytest.raises(InputError, match=f"no such file; a data set of the Hub would be hf:{name}$"):
+        list(read_sentences(name))
+
+
+@pytest.mark.parametrize("name", ["data/reviews.csv", "./name", "../name", "~/name", "a/b/c", "name", "/name"])
+def test_what_looks_like_a_path_is_not(name):
+    with pytest.raises(InputError, match=r"no such file$"):
+        list(read_sentences(name))
 
 
 @pytest.mark.parametrize("name", ["a.docx", "noextension"])
