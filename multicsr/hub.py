@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,21 +56,31 @@ def open_rows(
         require_hub(wanted.name, what)
     import datasets
 
-    shown = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
     try:
-        found = datasets.load_dataset(wanted.name, wanted.subset, split=wanted.split, streaming=streamed)
-        rows = iter(found)
-        first = list(islice(rows, 1))
+        with _quiet(datasets):
+            found = datasets.load_dataset(wanted.name, wanted.subset, split=wanted.split, streaming=streamed)
+            rows = iter(found)
+            first = list(islice(rows, 1))
     except Exception as error:  # Other people's data sets fail their readers in every way there is.
         raise InputError(
             f"{what}: no data set that can be read, with a split {wanted.split!r}: {first_line(error)}"
         ) from error
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
     names = found.column_names or [name for row in first for name in row]
     return names, _rows(chain(first, rows), what)
+
+
+@contextmanager
+def _quiet(datasets: Any) -> Iterator[None]:
+    """Keeps bars off the terminal, and what is raised as well."""
+    shown, verbosity = datasets.is_progress_bar_enabled(), datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(verbosity)
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _rows(rows: Iterator[Mapping[str, Any]], what: str) -> Iterator[Mapping[str, Any]]:

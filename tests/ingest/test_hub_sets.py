@@ -72,6 +72,15 @@ def test_no_more_is_read_than_is_asked_for(tmp_path: Path) -> None:
         list(read_sentences(name))
 
 
+def test_what_is_raised_is_not_logged_as_well(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.jsonl").write_text("{broken\n")
+    before = datasets.logging.get_verbosity()
+    with pytest.raises(InputError, match="no data set that can be read"):
+        list(read_sentences(f"hf:{tmp_path}"))
+    assert "".join(capfd.readouterr()) == ""
+    assert datasets.logging.get_verbosity() == before
+
+
 def test_without_the_package_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"hf:owner/name: needs .*: pip install 'multicsr\[hub\]'"):
