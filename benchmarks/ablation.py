@@ -139,7 +139,7 @@ def _generated(work: Workspace) -> list[tuple[str, str, str]]:
     if recipe is None or work.store.without_candidate(recipe, 0):
         generate(work)
         recipe = work.store.get_meta("generate")
-    results = [item.result for item in work.store.judged(recipe, "")]
+    results = [item.result for item in work.store.judged(recipe, "", work.config.rounds)]
     return [(it.anchor, it.positive, it.negative) for it in results if isinstance(it, Triplet)]
 
 

@@ -109,7 +109,7 @@ def attempt(path: Path, folder: Path, seed: int) -> Counter[str]:
         judge(work)
         filter_triplets(work)
         write_report(work)
-        counts = funnel(work.store)
+        counts = funnel(work.store, work.config.rounds)
         for number in range(1, min(counts.sentences, STORIES) + 1):
             story(work.store, number)
         missing = abs(items - counts.lines) + counts.pending

@@ -95,7 +95,7 @@ class Run:
         from multicsr.stages.report import funnel
 
         with reading(self.folder) as run:
-            return funnel(run.store)
+            return funnel(run.store, run.config.rounds)
 
     @property
     def accepted_share(self) -> float:

@@ -224,15 +224,19 @@ class Store:
                 mapped = [None if raw is None else similarity(raw) for raw in (raw_a, raw_b)]
                 self._db.execute(PUT["scores"], (candidate, other, *mapped, raw_a, raw_b, *rest))
 
-    def judged(self, generate: str, judge: str) -> Iterator[Judged]:
-        """Every candidate of the recipe in the order (attempt, sentence), with this judge's scores where there are."""
+    def judged(self, generate: str, judge: str, rounds: int | None = None) -> Iterator[Judged]:
+        """The recipe's candidates in the order (attempt, sentence), with this judge's scores where there are.
+
+        Args:
+            rounds: leaves out those of later rounds, which a run has if it, or what it is a fork of, once had more.
+        """
         reviews = self.reviews()
         rows = self._db.execute(
             "SELECT x.*, r.a, r.b, r.contradiction_a, r.contradiction_b, r.failure AS judge_failure FROM ("
             + CANDIDATES
-            + " WHERE c.recipe = ?) x "
+            + " WHERE c.recipe = ? AND c.attempt < coalesce(?, c.attempt + 1)) x "
             "LEFT JOIN scores r ON r.candidate = x.key AND r.recipe = ? ORDER BY x.attempt, x.sentence_id",
-            (generate, judge),
+            (generate, rounds, judge),
         )
         for row in rows:
             stored = stored_candidate(row)

@@ -23,7 +23,10 @@ import multicsr
 from multicsr import Run, Triplet, Verdict, filter
 from multicsr.config import Config, GenerateConfig
 from multicsr.errors import ConfigError, InputError, PluginError, RunFolderError, StageError, UsageError
+from multicsr.reading import reading
+from multicsr.report.data import Story
 from multicsr.settings import Settings, configured, flags
+from multicsr.stages.stories import stories
 from tests.torture import tinyrun
 
 WORDS = ("cat", "dog"), ("eats", "sees"), ("bread", "it")
@@ -120,6 +123,32 @@ def test_a_threshold_changes_without_a_model(whole: Run, settings: dict[str, Any
     assert fork.counts.accepted >= whole.counts.accepted
     found = multicsr.compare(whole, fork, paired=False, progress=False)
     assert [one.accepted for one in found.runs] == [whole.counts.accepted, fork.counts.accepted]
+
+
+def told(run: Run) -> list[Story]:
+    with reading(run.folder) as stored:
+        return list(stories(stored.store, stored.config.rounds))
+
+
+def test_with_fewer_rounds_what_later_ones_wrote_does_not_count(
+    whole: Run, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    fewer = settings | {"rounds": 1}
+    fresh = multicsr.run(SENTENCES, tmp_path / "fresh", progress=False, **fewer)
+    fork = multicsr.run(SENTENCES, tmp_path / "fork", fork_of=whole.folder, progress=False, **fewer)
+    changed = Run.create(
+        SENTENCES, tmp_path / "changed", fork_of=whole.folder, progress=False, **settings
+    ).write_pairs()
+    assert [one.accepted > 0 for one in changed.counts.rounds] == [True, True], "the second round is of use"
+    changed.filter(rounds=1)
+    expected = tinyrun.dump(fresh.folder)
+    for run in (fork, changed):
+        assert run.counts == fresh.counts
+        assert tinyrun.dump(run.folder)["decisions"] == expected["decisions"]
+        assert told(run) == told(fresh)
+    assert tinyrun.dump(fork.folder)["weights"] == expected["weights"]
+    changed.filter(rounds=2)
+    assert changed.counts == whole.counts
 
 
 def test_what_is_no_text_is_a_rejected_line(settings: dict[str, Any], tmp_path: Path) -> None:

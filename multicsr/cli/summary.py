@@ -25,7 +25,7 @@ def print_summary(work: Workspace, *, as_json: bool) -> None:
     from multicsr.stages.evaluate import findings
     from multicsr.stages.report import cascade, evaluation_rows, funnel
 
-    counts, rows, shared = funnel(work.store), evaluation_rows(work.store), cascade(work.store)
+    counts, rows, shared = funnel(work.store, work.config.rounds), evaluation_rows(work.store), cascade(work.store)
     if as_json:
         data = {
             "run": str(work.folder),

@@ -106,10 +106,10 @@ def _prepared(config: Config, store: Store) -> tuple[Sweep, Thresholds]:
     options = registry.get("filter", CURATION, "filters").check_options(config.filters.get(CURATION) or {}, key)
     open_wide = {f"{key}.{name}": getattr(ACCEPTS_ALL, name) for name in AXES}
     filters = load_config(flags=open_wide, base=config, environ={}).filters
-    recipes = (store.get_meta(name) or "" for name in ("generate", "judge"))
+    generate, judge = (store.get_meta(name) or "" for name in ("generate", "judge"))
     found = Sweep.of(
         lambda: bind_filters(registry, filters, Limits.of(config)),
-        store.judged(*recipes),
+        store.judged(generate, judge, config.rounds),
         store.sentence_count(),
     )
     return found, Thresholds(**{name: options[name] for name in AXES})

@@ -85,7 +85,7 @@ def dataset_card(run: StoredRun, counts: Mapping[str, int], license: str | None)
 
 
 def _body(run: StoredRun, counts: Mapping[str, int], license: str | None) -> str:
-    ended = funnel(run.store)
+    ended = funnel(run.store, run.config.rounds)
     share = counts[PAIRS] / max(ended.sentences, 1)
     examples: list[tuple[Any, ...]] = [("anchor", "positive", "negative")]
     examples += [(row.anchor, row.positive, row.negative) for row in islice(export_rows(run), EXAMPLES)]

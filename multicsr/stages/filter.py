@@ -27,7 +27,7 @@ BATCH = 256
 
 
 def filter_triplets(work: Workspace) -> dict[Status, int]:
-    """Applies the filter chain to all candidates, attempt by attempt; the first accepted one decides a sentence.
+    """Applies the filter chain to the candidates, attempt by attempt; the first accepted one decides a sentence.
 
     Everything is decided anew each time, in an order that the run's contents fix, so filters with a memory give the
     same verdicts however often a run was interrupted. What exactly gave them stands under `filters` in the run.
@@ -42,9 +42,11 @@ def filter_triplets(work: Workspace) -> dict[Status, int]:
     begun = time.monotonic()
     generate, judge = work.store.get_meta("generate"), work.store.get_meta("judge")
     chain = bind_filters(work.registry, work.config.filters, Limits.of(work.config))
-    (written,) = work.store.query("SELECT count(*) FROM candidates WHERE recipe = ?", (generate,))[0]
+    rounds = work.config.rounds
+    counted = "SELECT count(*) FROM candidates WHERE recipe = ? AND attempt < ?"
+    (written,) = work.store.query(counted, (generate, rounds))[0]
     with work.reporter.task("filter", written) as task:
-        decisions = _decide(chain, work.store.judged(generate, judge), _Told(task, work.store.sentence_count()))
+        decisions = _decide(chain, work.store.judged(generate, judge, rounds), _Told(task, work.store.sentence_count()))
         work.store.replace_decisions(decisions)
     work.store.set_meta("filters", [bound.recipe for bound in chain])
     counts = work.store.status_counts()

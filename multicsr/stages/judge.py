@@ -52,7 +52,7 @@ def judge_agent(work: Workspace) -> RunJudge:
 
 
 def judge(work: Workspace, last_attempt: int | None = None) -> int:
-    """Judges every candidate of the current generator that the current judge has not seen, up to an attempt.
+    """Judges every candidate of the current generator that the current judge has not seen, up to an attempt: the last.
 
     What the filters that need no scores reject is not judged: no model call is spent on it.
 
@@ -60,6 +60,7 @@ def judge(work: Workspace, last_attempt: int | None = None) -> int:
         How many candidates got scores (or a failure).
     """
     generator = generator_agent(work).recipe_hash
+    last_attempt = work.config.rounds - 1 if last_attempt is None else last_attempt
     chosen = judge_agent(work)
     agent, calibration, recipe = chosen
     try:

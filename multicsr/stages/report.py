@@ -62,7 +62,8 @@ SELECT c.attempt, count(*) AS written, sum(d.status IS 'accepted' AND decided.at
 sum(decided.attempt IS NULL OR decided.attempt < c.attempt) AS undecided
 FROM candidates c LEFT JOIN decisions d ON d.sentence_id = c.sentence_id
 LEFT JOIN candidates decided ON decided.key = d.candidate AND decided.recipe = c.recipe
-WHERE c.recipe = ? AND NOT (d.status IS 'accepted' AND decided.attempt IS NOT NULL AND decided.attempt < c.attempt)
+WHERE c.recipe = ? AND c.attempt < ?
+AND NOT (d.status IS 'accepted' AND decided.attempt IS NOT NULL AND decided.attempt < c.attempt)
 GROUP BY c.attempt ORDER BY c.attempt
 """
 
@@ -94,7 +95,7 @@ def report_data(work: Workspace) -> ReportData:
         title=work.folder.resolve().name,
         created=datetime.now(UTC),
         version=multicsr.__version__,
-        funnel=funnel(store),
+        funnel=funnel(store, config.rounds),
         headline_set=_headline(evaluation),
         omega=config.generate.omega,
         phi=config.train.phi,
@@ -105,7 +106,7 @@ def report_data(work: Workspace) -> ReportData:
         positive_scores=tuple(row["a"] for row in scores),
         negative_scores=tuple(row["b"] for row in scores),
         examples=tuple(_examples(store, judge)),
-        stories=tuple(stories(store)),
+        stories=tuple(stories(store, config.rounds)),
         chain=tuple(one["filter"] for one in store.get_meta("filters") or ()),
         judge=judge_name,
         other_judges=other_judges,
@@ -129,8 +130,13 @@ def curation_limits(work: Workspace) -> tuple[Thresholds | None, float | None]:
     return Thresholds(**{name: options[name] for name in Thresholds.model_fields}), options["contradiction"]
 
 
-def funnel(store: Store) -> Funnel:
-    """What became of every line and sentence; the record itself refuses counts that do not add up."""
+def funnel(store: Store, rounds: int) -> Funnel:
+    """What became of every line and sentence; the record itself refuses counts that do not add up.
+
+    Args:
+        rounds: of the run's configuration.
+    """
+    generate = store.get_meta("generate") or ""
     counts = store.status_counts()
     lines = {row[0]: row[1] for row in store.query("SELECT reason, count(*) FROM rejections GROUP BY reason")}
     sentences = store.sentence_count()
@@ -143,7 +149,7 @@ def funnel(store: Store) -> Funnel:
         unusable=tuple(LineReason(reason=r, lines=n) for r, n in sorted(lines.items()) if r != "duplicate"),
         duplicates=lines.get("duplicate", 0),
         sentences=sentences,
-        rounds=tuple(Round(**dict(row)) for row in store.query(ROUNDS, (store.get_meta("generate") or "",))),
+        rounds=tuple(Round(**dict(row)) for row in store.query(ROUNDS, (generate, rounds))),
         accepted=counts[Status.ACCEPTED],
         rejected=counts[Status.REJECTED],
         failed=counts[Status.FAILED],

@@ -28,7 +28,7 @@ d.candidate, d.status, d.swapped,
 (SELECT count(*) FROM verdicts v WHERE v.candidate = c.key AND v.swap) % 2 AS exchanged,
 w.verdict, w.filter, w.reason, w.detail,
 h.verdict AS human, h.positive AS human_positive, h.negative AS human_negative, h.reviewer, h.at
-FROM sentences s LEFT JOIN candidates c ON c.sentence_id = s.id AND +c.recipe = ?
+FROM sentences s LEFT JOIN candidates c ON c.sentence_id = s.id AND +c.recipe = ? AND +c.attempt < ?
 LEFT JOIN scores r ON r.candidate = c.key AND r.recipe = ?
 LEFT JOIN decisions d ON d.sentence_id = s.id
 LEFT JOIN verdicts w ON w.candidate = c.key AND w.verdict != 'accepted' AND w.filter != '{REVIEW}'
@@ -41,9 +41,9 @@ WHERE c.recipe = ? AND r.failure IS NULL ORDER BY r.recipe, r.candidate
 """
 
 
-def stories(store: Store) -> Iterator[Story]:
-    """Every sentence, in order, with the attempts of the current generator and what the current judge said of them."""
-    rows = store.query(STORIES, (store.get_meta("generate") or "", store.get_meta("judge") or ""))
+def stories(store: Store, rounds: int) -> Iterator[Story]:
+    """Every sentence, in order, with the current generator's attempts and what the current judge said of them."""
+    rows = store.query(STORIES, (store.get_meta("generate") or "", rounds, store.get_meta("judge") or ""))
     for sentence_id, group in groupby(rows, key=lambda row: row["id"]):
         attempts = list(group)
         first = attempts[0]

@@ -215,7 +215,7 @@ def test_of_1000_hostile_answers_none_is_a_score_and_each_is_stored_and_counted(
         work.store.set_meta("judge", agent.recipe_hash)
         work.store.add_scores(agent.recipe_hash, rows)
         assert filter_triplets(work)[Status.FAILED] == 500
-        reasons = [(reason.filter, reason.sentences) for reason in funnel(work.store).reasons]
+        reasons = [(reason.filter, reason.sentences) for reason in funnel(work.store, work.config.rounds).reasons]
         stored = work.store.query("SELECT candidate, a, b, failure, answers FROM scores")
 
     assert reasons == [("judge", 500)]

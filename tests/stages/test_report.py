@@ -68,7 +68,7 @@ def decide(store: Store, *attempts: dict[int, str], recipe: str = "now") -> None
 
 
 def rounds(store: Store) -> list[tuple[int, int, int, int]]:
-    found: tuple[Round, ...] = funnel(store).rounds
+    found: tuple[Round, ...] = funnel(store, 2).rounds
     return [(item.attempt, item.written, item.accepted, item.undecided) for item in found]
 
 
@@ -84,7 +84,7 @@ def test_a_further_round_is_for_what_the_one_before_left_open(store: Store) -> N
     assert rounds(store) == [(0, 4, 1, 0), (1, 2, 0, 2)]
     decide(store, first, {2: ACCEPTED, 3: RETRY})
     assert rounds(store) == [(0, 4, 1, 0), (1, 2, 1, 0)]
-    assert sum(accepted for _, _, accepted, _ in rounds(store)) == funnel(store).accepted
+    assert sum(accepted for _, _, accepted, _ in rounds(store)) == funnel(store, 2).accepted
 
 
 def test_what_the_judge_has_yet_to_see_is_undecided(store: Store) -> None:
