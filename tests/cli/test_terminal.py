@@ -23,7 +23,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-9]|9[0-9])m")
 BEGINNING = re.compile(
     r"✓ |[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] |  \S|warning: |than one batch|a batch|batch of|exit |[┏┃┡│└━─]|round |sentences |Spearman |"
     r" +\d+   | +yield$|bundled pairs|benchmark$|\d+ sentences: |failed$|rejected, |encoder: |report: |folder|$|"
-    r"making a |faster \(once"
+    r"making a |faster \(once|SmolLM2-135M-Instruct|decodes batches|the cache\)"
 )
 TRIPLETS = [
     ("The bus was late again.", "The bus came late once more.", "The bus was early."),

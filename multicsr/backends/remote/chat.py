@@ -117,9 +117,12 @@ class ChatCalls:
         refused = {name for name in sent if re.search(rf"\b{name}\b", said)}
         if refused & {"logprobs", "top_logprobs"}:
             refused |= {"logprobs"}
-        if not refused and method and not self._method_works:
-            self._method = METHODS.index(method) + 1
-            return True
+        if not refused and method:
+            if METHODS.index(method) < self._method:
+                return True
+            if not self._method_works:
+                self._method += 1
+                return True
         self._left_out |= refused
         return bool(refused)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -175,6 +177,29 @@ def test_where_schemas_are_refused_tools_are_tried_and_then_plain_text() -> None
 
     with opened(lambda body: 400 if "response_format" in body or "tools" in body else "2") as (model, _):
         assert judge("rubric", model, prompt="rubric-chat").batch(PAIRS) == [Score(similarity=2, raw=2)] * 3
+
+
+def test_a_refusal_that_comes_late_does_not_count_against_what_works() -> None:
+    """The last call is refused its schema when the others have already been answered by tools."""
+    worked, late = threading.Event(), PAIRS[2].first
+
+    def tools_only(body: Body) -> str | int | Body:
+        if "response_format" in body:
+            if late in json.dumps(body["messages"]):
+                assert worked.wait(10)
+                time.sleep(0.3)  # until the answer by tools has arrived
+            return 400
+        whole = completion(body, "")
+        if "tools" in body:
+            worked.set()
+            call = {"name": body["tools"][0]["function"]["name"], "arguments": '{"score": 1}'}
+            whole["choices"][0]["message"]["tool_calls"] = [{"id": "1", "type": "function", "function": call}]
+        return whole
+
+    with opened(tools_only) as (model, server):
+        assert judge("rubric", model, prompt="rubric-chat").batch(PAIRS) == [Score(similarity=1, raw=1)] * 3
+        refused = [json.dumps(body["messages"]) for body in server.tally.bodies if "response_format" in body]
+        assert any(late in messages for messages in refused)
 
 
 # --- other providers -------------------------------------------------------------------------------------------------
