@@ -104,7 +104,7 @@ def make_arms(config: Config, out: Path, reporter: Reporter) -> Iterator[Arm]:
     with opened(_run(out / "contrast", config, reporter)) as work:
         written = _generated(work)
         _curate(work)
-        given = training_set(work.store, config.train)
+        given = training_set(work.store, config)
     curated = given.triplets[: given.accepted]
     yield Arm("contrast", f"+ contrastive generation (ω = {config.generate.omega:g})", written, unmasked)
     thresholds = (config.filters["curation"] or {}).items()

@@ -145,7 +145,7 @@ def make_arms(
     train = config.train
     Run.create(output=out / "run", config=pairs_only(config), progress=reporter).write_pairs()
     with reading(out / "run") as run:
-        written = training_set(run.store, train).triplets
+        written = training_set(run.store, config).triplets
     yield Arm("written", "what the language model wrote, refined", written, train)
     if triplets:
         people = {triplet[0]: triplet for triplet in triplets}

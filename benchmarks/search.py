@@ -134,7 +134,7 @@ def search(
             Run.create(output=folder, config=pairs, fork_of=origin, progress=reporter).write_pairs()
             written.add(digest)
         with reading(folder) as run:
-            texts = training_set(run.store, config.train)
+            texts = training_set(run.store, config)
         scoring = Scoring(out, sets, fingerprint_of(config.train), reporter)
         arm = Arm(_name(variant), variant.title, texts.triplets, config.train, texts.scores, texts.contrasted)
         if not rows:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 from multicsr.addresses import HUB
-from multicsr.errors import InputError, UsageError
+from multicsr.errors import InputError, UsageError, first_line
 from multicsr.schemas import InputRejection
 
 USUAL_COLUMNS = ("sentence", "text", "sentence1", "sent0")
@@ -225,8 +225,7 @@ def parquet_texts(stream: IO[bytes], column: str | None, where: str) -> Iterator
                 for cell in batch.column(name).cast(pa.large_binary()):
                     yield Text(next(rows), (cell.as_py() or b"").decode("utf-8", "surrogateescape"))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a damaged column name
-        problem = str(error).partition("\n")[0]
-        raise InputError(f"{where}: not a readable Parquet file: {problem}") from None
+        raise InputError(f"{where}: not a readable Parquet file: {first_line(error)}") from None
 
 
 def hub_texts(source: str, column: str | None) -> Iterator[Text | InputRejection]:

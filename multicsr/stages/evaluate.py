@@ -90,7 +90,7 @@ def evaluate(work: Workspace) -> None:
 
 def _trained_on(work: Workspace) -> Iterator[str]:
     """Every text of the training."""
-    for triplet in training_set(work.store, work.config.train).triplets:
+    for triplet in training_set(work.store, work.config).triplets:
         yield from filter(None, triplet)
 
 

@@ -52,7 +52,9 @@ def judge_agent(work: Workspace) -> RunJudge:
 
 
 def judge(work: Workspace, last_attempt: int | None = None) -> int:
-    """Judges every candidate of the current generator that the current judge has not seen, up to an attempt: the last.
+    """Judges every candidate of the current generator that the current judge has not seen, up to an attempt.
+
+    By default that is the last one of the configuration.
 
     What the filters that need no scores reject is not judged: no model call is spent on it.
 

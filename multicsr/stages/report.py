@@ -84,12 +84,12 @@ def report_data(work: Workspace) -> ReportData:
     evaluation = evaluation_rows(store)
     thresholds, contradiction = curation_limits(work)
     judge = store.get_meta("judge") or ""
-    judge_name, other_judges, agreements = judges(store, thresholds)
+    judge_name, other_judges, agreements = judges(store, thresholds, config.rounds)
     scores = store.query(
         f"SELECT {PLACED} FROM scores r JOIN candidates c ON c.key = r.candidate "
         "LEFT JOIN decisions d ON d.sentence_id = c.sentence_id AND d.candidate = c.key "
-        "WHERE r.recipe = ? AND r.failure IS NULL ORDER BY r.candidate",
-        (judge,),
+        "WHERE r.recipe = ? AND c.attempt < ? AND r.failure IS NULL ORDER BY r.candidate",
+        (judge, config.rounds),
     )
     return ReportData(
         title=work.folder.resolve().name,

@@ -37,7 +37,7 @@ ORDER BY s.id, c.attempt
 """
 SCORES = """
 SELECT r.recipe, r.candidate, r.a, r.b FROM scores r JOIN candidates c ON c.key = r.candidate
-WHERE c.recipe = ? AND r.failure IS NULL ORDER BY r.recipe, r.candidate
+WHERE c.recipe = ? AND c.attempt < ? AND r.failure IS NULL ORDER BY r.recipe, r.candidate
 """
 
 
@@ -115,13 +115,14 @@ def _end(row: sqlite3.Row) -> _End:
 
 
 def judges(
-    store: Store, thresholds: Thresholds | None
+    store: Store, thresholds: Thresholds | None, rounds: int
 ) -> tuple[str, tuple[JudgeScores, ...], tuple[JudgeAgreement, ...]]:
     """The name of the run's judge, the scores of the others that rated its pairs, and how far each two agree."""
     current = store.get_meta("judge") or ""
+    scores = store.query(SCORES, (store.get_meta("generate") or "", rounds))
     rated = {
         recipe: {row["candidate"]: (row["a"], row["b"]) for row in rows}
-        for recipe, rows in groupby(store.query(SCORES, (store.get_meta("generate") or "",)), lambda row: row["recipe"])
+        for recipe, rows in groupby(scores, lambda row: row["recipe"])
     }
     recipes = {digest: store.recipe(digest) for digest in rated}
     # Of a judge with a calibration the run also holds what it says itself, in the same order: no other opinion.

@@ -50,7 +50,7 @@ def train_encoders(work: Workspace) -> None:
         InterruptedRunError: the user stopped the run; a checkpoint is written.
     """
     config = work.config.train
-    given = training_set(work.store, config)
+    given = training_set(work.store, work.config)
     dev_path = dev_file(work)
     dev = read_sts(dev_path) if dev_path else None
     settings = config.model_dump(mode="json", exclude={"device", "checkpoint_steps"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from multicsr.config import TrainConfig
+from multicsr.config import Config
 from multicsr.reviewing import EDITED
 from multicsr.rows import REVIEW
 from multicsr.store import Store
@@ -34,7 +34,7 @@ WHERE d.status IS NOT 'accepted' ORDER BY s.id
 OTHERS = """
 SELECT s.text, c.positive, c.negative, coalesce(r.raw_a, r.a), coalesce(r.raw_b, r.b)
 FROM scores r JOIN candidates c ON c.key = r.candidate JOIN sentences s ON s.id = c.sentence_id
-WHERE r.recipe = ? AND c.recipe = ? AND r.failure IS NULL
+WHERE r.recipe = ? AND c.recipe = ? AND c.attempt < ? AND r.failure IS NULL
 AND c.key NOT IN (SELECT candidate FROM decisions WHERE status = 'accepted')
 AND trim(c.positive) <> '' AND trim(c.negative) <> ''
 ORDER BY c.sentence_id, c.attempt
@@ -64,7 +64,7 @@ class TrainingSet(NamedTuple):
         return self.contrasted - self.accepted
 
 
-def training_set(store: Store, config: TrainConfig) -> TrainingSet:
+def training_set(store: Store, config: Config) -> TrainingSet:
     """The run's triplets as they stand: the accepted ones, and beside them what the configuration asks for.
 
     That is, with `all_sentences`, every other sentence: with the positive written for it where that passed, else as its
@@ -73,13 +73,13 @@ def training_set(store: Store, config: TrainConfig) -> TrainingSet:
     accepted: list[tuple[str, str, str | None]] = list(store.accepted())
     judge, generate = store.get_meta("judge") or "", store.get_meta("generate") or ""
     contrasted = list(accepted)
-    if config.all_sentences:
+    if config.train.all_sentences:
         contrasted += [(text, _or_own(text, positive), None) for text, positive in store.query(WITHOUT, (generate,))]
-    if not config.graded_weight:
+    if not config.train.graded_weight:
         return TrainingSet(contrasted, len(accepted), len(contrasted), [])
     scores: list[tuple[float | None, float | None]] = [(row[0], row[1]) for row in store.query(ACCEPTED, (judge,))]
     scores += [(None, None)] * (len(contrasted) - len(accepted))
-    others = store.query(OTHERS, (judge, generate))
+    others = store.query(OTHERS, (judge, generate, config.rounds))
     triplets = [*contrasted, *((row[0], row[1], row[2]) for row in others)]
     return TrainingSet(triplets, len(accepted), len(contrasted), [*scores, *((row[3], row[4]) for row in others)])
 

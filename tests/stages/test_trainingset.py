@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from multicsr.config import TrainConfig
+from multicsr.config import Config, TrainConfig
 from multicsr.rows import REVIEW, Consulted, Decision
 from multicsr.schemas import Candidate, Generated, Score, Status, Verdict
 from multicsr.stages.trainingset import TrainingSet, training_set
@@ -15,7 +15,7 @@ from multicsr.workspace import Workspace
 from tests.runs import save_run
 
 TRIPLETS = [(f"sentence {n}", f"rewording {n}", f"contradiction {n}") for n in range(4)]
-GRADED = TrainConfig(graded_weight=1, all_sentences=False)
+GRADED = Config(train=TrainConfig(graded_weight=1, all_sentences=False))
 SCORES = [(4.0, 1.0), (3.5, 0.5), None, (2.0, 3.0)]
 
 
@@ -50,9 +50,15 @@ def test_what_was_rejected_serves_the_graded_loss(run: Path) -> None:
     assert found.scores == [(4.0, 1.0), (0.5, 3.5), (None, None), (2.0, 3.0), (-7.0, -9.0)]
 
 
+def test_what_later_rounds_wrote_does_not(run: Path) -> None:
+    with Workspace.open(run) as work:
+        found = training_set(work.store, GRADED.model_copy(update={"rounds": 1}))
+    assert (found.triplets, len(found.scores)) == (TRIPLETS, 4)
+
+
 def test_without_it_the_accepted_ones_are_all(run: Path) -> None:
     with Workspace.open(run) as work:
-        assert training_set(work.store, TrainConfig(all_sentences=False)) == (TRIPLETS[:3], 3, 3, [])
+        assert training_set(work.store, Config(train=TrainConfig(all_sentences=False))) == (TRIPLETS[:3], 3, 3, [])
 
 
 def test_what_is_empty_cannot_be_embedded(run: Path) -> None:
@@ -73,9 +79,9 @@ def test_of_another_judge_or_generator_nothing_is_taken(run: Path) -> None:
 
 def test_a_sentence_without_a_triplet_is_its_own_positive(run: Path) -> None:
     with Workspace.open(run) as work:
-        found = training_set(work.store, TrainConfig())
+        found = training_set(work.store, Config())
         assert found == ([*TRIPLETS[:3], ("sentence 3", "sentence 3", None)], 3, 4, [])
-        graded = training_set(work.store, TrainConfig(graded_weight=1))
+        graded = training_set(work.store, Config(train=TrainConfig(graded_weight=1)))
         assert graded.triplets == [*found.triplets, TRIPLETS[3], ("sentence 3", "another", "opposite")]
         assert (graded.accepted, graded.contrasted) == (3, 4)
         assert graded.scores[3:] == [(None, None), (2.0, 3.0), (-7.0, -9.0)]
@@ -94,7 +100,7 @@ def rejected(store: Store, *attempts: tuple[str, list[Consulted]]) -> TrainingSe
     store.replace_decisions(
         (Decision(sentence_id=4, candidate=candidate, status=Status.REJECTED), said) for candidate, said in attempts
     )
-    return training_set(store, TrainConfig())
+    return training_set(store, Config())
 
 
 FINE, SWAPPED = ("length", Verdict.accept()), ("order", Verdict.swapped("reversed"))
@@ -135,4 +141,4 @@ def test_what_a_person_rejected_is_not_trained_on(run: Path) -> None:
         assert rejected(store, (key, said)).triplets[-1][1] == "another"
         decision = Decision(sentence_id=4, candidate=key, status=Status.REJECTED, layer=REVIEW, reason="rejected")
         store.replace_decisions([(decision, said)])
-        assert training_set(store, TrainConfig()).triplets[-1] == ("sentence 3", "sentence 3", None)
+        assert training_set(store, Config()).triplets[-1] == ("sentence 3", "sentence 3", None)
